@@ -1,0 +1,249 @@
+"""The account that the sandbox serves: pure functions of seed, day and hour, without I/O.
+
+Nothing is stored but the ids. Every number is drawn afresh from a digest of the seed and of what
+it describes, so that an account of 100,000 buckets costs no more to open than its list of ids.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+
+from attrs import frozen
+
+ONLINE, OFFLINE, DISCONNECTED = "ONLINE", "OFFLINE", "DISCONNECTED"
+
+# The account holds nothing from before this day.
+OPENED = date(2020, 1, 1)
+
+# Region, provider, and the round trip in ms as seen from the east of North America. Near and far
+# take turns, because a bucket's nodes are neighbours in the fleet and the fleet follows this order.
+_REGIONS = (
+    ("us-east-1", "aws", 16),
+    ("europe-west1", "gcp", 88),
+    ("southeastasia", "azure", 226),
+    ("us-east4", "gcp", 21),
+    ("ap-southeast-2", "aws", 204),
+    ("eastus2", "azure", 14),
+    ("eu-central-1", "aws", 97),
+    ("ca-central-1", "aws", 28),
+    ("asia-northeast1", "gcp", 182),
+    ("westeurope", "azure", 92),
+    ("us-east-2", "aws", 33),
+    ("ap-south-1", "aws", 238),
+)
+_VERSIONS = (("1.8.2", 0.82), ("1.8.1", 0.95), ("1.7.4", 1.0))  # each with its cumulative share
+_OFFLINE_SHARE, _DISCONNECTED_SHARE = 0.03, 0.02
+_FORBIDDEN = 3
+_MIN_FLEET = 1_000
+
+JsonObject = dict[str, object]
+
+
+@frozen
+class _Node:
+    """A machine of the fleet: what stays the same from day to day."""
+
+    ip: str
+    region: str
+    host: str
+    version: str
+    base_ms: int
+
+
+@frozen
+class _Reading:
+    """What was measured of a node on one day."""
+
+    state: str
+    uptime: float  # where in its state's range the day's uptime lies, 0 to 1
+    age: float  # the same for the time since it was last heard of
+    last_ms: int
+    avg_ms: float
+
+
+def draws(count: int, *key: object) -> tuple[float, ...]:
+    """Draw numbers in [0, 1) that depend on nothing but the key.
+
+    Args:
+        count: How many, 1 to 8.
+        key: What the numbers are for; the same key gives the same numbers on every machine.
+    """
+    # random.Random would need 2 kB of state and ten times as long for a handful of numbers.
+    text = "\x1f".join(map(str, key)).encode()
+    digest = blake2b(text, digest_size=8 * count).digest()
+    return tuple((word >> 11) / (1 << 53) for word in struct.unpack(f">{count}Q", digest))
+
+
+class Account:
+    """Buckets, their nodes and their figures, as one seed makes them."""
+
+    def __init__(self, seed: int, buckets: int, nodes: int) -> None:
+        """Name the account's buckets; everything else is worked out when it is asked for."""
+        self.token = f"sandbox-{_hex(seed, 'token')}"
+        self.bucket_ids = tuple(_uuid(seed, "bucket", n) for n in range(buckets))
+        self.forbidden_ids = tuple(_uuid(seed, "forbidden", n) for n in range(_FORBIDDEN))
+        self._seed = seed
+        self._nodes = nodes
+        # Larger than any bucket, so that a bucket's nodes are distinct, and shared among buckets
+        # as a real fleet is.
+        self._fleet = max(_MIN_FLEET, 4 * nodes)
+        self._index = {bucket_id: n for n, bucket_id in enumerate(self.bucket_ids)}
+        self._forbidden = frozenset(self.forbidden_ids)
+
+    def find(self, bucket_id: str) -> int | None:
+        """Return the place of a bucket in the workspace, or None if it is not there."""
+        return self._index.get(bucket_id.lower())
+
+    def is_forbidden(self, bucket_id: str) -> bool:
+        """Tell whether a bucket exists outside the workspace."""
+        return bucket_id.lower() in self._forbidden
+
+    def node_ips(self, bucket: int) -> tuple[str, ...]:
+        """Return the addresses of a bucket's nodes, in the order of its answers."""
+        return tuple(_node(self._seed, n).ip for n in self._members(bucket))
+
+    def stats(self, bucket: int, day: date) -> JsonObject:
+        """Return a bucket's totals up to and including a day, in the wire's own form."""
+        busy, size, reads, churn = draws(4, self._seed, "traffic", bucket)
+        (today,) = draws(1, self._seed, "traffic", bucket, day)
+        per_day = 20 + int(9_980 * busy * busy * busy)
+        days = max(0, (day - OPENED).days + 1)
+        # A whole day's worth less a part of one: uneven from day to day, yet it never shrinks.
+        count = max(0, days * per_day - int(per_day * today))
+        uploaded = count * (20_000 + int(4_000_000 * size * size))
+        deleted = int(uploaded * (0.2 + churn))  # above 1: older objects are being cleared away
+        return {
+            "bucketId": self.bucket_ids[bucket],
+            "totalCount": str(count),
+            "totalUploadBytes": str(uploaded),
+            "totalDownloadBytes": str(int(uploaded * (0.1 + 2.4 * reads))),
+            "totalSizeChange": str(uploaded - deleted),
+        }
+
+    def status(self, bucket: int, now: datetime, states: Mapping[str, str]) -> list[JsonObject]:
+        """Return the nodes of a bucket as they are now, in the wire's own form.
+
+        Args:
+            bucket: Its place in the workspace.
+            now: The moment of the answer, UTC.
+            states: States that stand in for the drawn ones, by node address.
+        """
+        answer: list[JsonObject] = []
+        for member in self._members(bucket):
+            node = _node(self._seed, member)
+            reading = _reading(self._seed, member, now.date())
+            state = states.get(node.ip, reading.state)
+            item: JsonObject = {
+                "ip": node.ip,
+                "region": node.region,
+                "version": node.version,
+                "status": state,
+            }
+            if state != OFFLINE:  # nothing to measure; the vendor's types call the field optional
+                item["latency_ms"] = reading.last_ms
+            item["lastUpdated"] = _stamp(now - _age(state, reading.age))
+            answer.append(item)
+        return answer
+
+    def daily(
+        self, bucket: int, day: date, now: datetime, states: Mapping[str, str]
+    ) -> list[JsonObject]:
+        """Return a bucket's node figures for one day, in the wire's own form.
+
+        A day that is yet to come, or from before the account was opened, has none.
+
+        Args:
+            bucket: Its place in the workspace.
+            day: The UTC day.
+            now: The moment of the answer, UTC.
+            states: States that stand in for the drawn ones, by node address; today's only.
+        """
+        if not OPENED <= day <= now.date():
+            return []
+        begin = datetime.combine(day, time(), UTC)
+        end = min(now, begin + timedelta(hours=23, minutes=59, seconds=59))
+        answer: list[JsonObject] = []
+        for member in self._members(bucket):
+            node = _node(self._seed, member)
+            reading = _reading(self._seed, member, day)
+            state = reading.state if day < now.date() else states.get(node.ip, reading.state)
+            answer.append(
+                {
+                    "ip": node.ip,
+                    "host": node.host,
+                    "perc_uptime": _uptime(state, reading.uptime),
+                    "avg_latency_ms": reading.avg_ms,
+                    "version": node.version,
+                    "node_status": state,
+                    "last_updated": _stamp(max(begin, end - _age(state, reading.age))),
+                    "last_latency_ms": reading.last_ms,
+                }
+            )
+        return answer
+
+    def _members(self, bucket: int) -> list[int]:
+        (place,) = draws(1, self._seed, "home", bucket)
+        first = int(place * self._fleet)
+        return [(first + n) % self._fleet for n in range(self._nodes)]
+
+
+@lru_cache(maxsize=4096)
+def _node(seed: int, member: int) -> _Node:
+    turn, place = divmod(member, len(_REGIONS))
+    region, provider, base_ms = _REGIONS[place]
+    (share,) = draws(1, seed, "version", member)
+    return _Node(
+        # Private addresses: whoever tries to reach a node must not end up at somebody's machine.
+        # 89 and 250 have no common factor, so that the last part looks random and never repeats.
+        ip=f"10.{16 + place}.{turn // 250}.{(turn * 89 + place * 53) % 250 + 1}",
+        region=region,
+        host=f"*-{region}-{provider}.flashback.tech",
+        version=next(version for version, upto in _VERSIONS if share < upto),
+        base_ms=base_ms,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _reading(seed: int, member: int, day: date) -> _Reading:
+    fate, uptime, age, last, avg = draws(5, seed, "reading", member, day)
+    base_ms = _node(seed, member).base_ms
+    state = ONLINE
+    if fate < _OFFLINE_SHARE:
+        state = OFFLINE
+    elif fate < _OFFLINE_SHARE + _DISCONNECTED_SHARE:
+        state = DISCONNECTED
+    return _Reading(
+        state=state,
+        uptime=uptime,
+        age=age,
+        last_ms=int(base_ms * (0.85 + 0.3 * last)),
+        avg_ms=round(base_ms * (0.95 + 0.1 * avg), 1),
+    )
+
+
+def _uptime(state: str, share: float) -> float:
+    low, high = {ONLINE: (99.0, 100.0), OFFLINE: (0.0, 60.0)}.get(state, (70.0, 97.0))
+    return round(low + (high - low) * share, 2)
+
+
+def _age(state: str, share: float) -> timedelta:
+    """How long ago the node was last heard of: seconds, or hours for one that is down."""
+    low, high = {ONLINE: (1, 59), OFFLINE: (3_600, 21_600)}.get(state, (120, 1_800))
+    return timedelta(seconds=int(low + (high - low) * share))
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _hex(*key: object) -> str:
+    return blake2b("\x1f".join(map(str, key)).encode(), digest_size=16).hexdigest()
+
+
+def _uuid(*key: object) -> str:
+    text = _hex(*key)
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

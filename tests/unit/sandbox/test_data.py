@@ -1,0 +1,234 @@
+"""The made-up account: the same for the same seed and day, and like a real one."""
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashback_async.sandbox.data import OPENED, Account, draws
+
+NOW = datetime(2024, 1, 15, 10, 30, tzinfo=UTC)
+TODAY = NOW.date()
+DAYS = st.dates(date(2019, 12, 1), date(2040, 12, 31))
+
+
+@pytest.fixture(scope="module")
+def account():
+    return Account(seed=0, buckets=400, nodes=20)
+
+
+def moment(text):
+    return datetime.fromisoformat(text)
+
+
+def test_the_ids_of_seed_zero_never_change():
+    """Somebody may have written them down; they also must not depend on the process or machine."""
+    account = Account(seed=0, buckets=2, nodes=3)
+    assert account.bucket_ids == (
+        "7bee29c7-7f1a-44d0-afbf-003e46c951e1",
+        "9959eb1b-4bdc-4379-ab85-d5a0600fdfec",
+    )
+    assert account.token == "sandbox-3af96e79ee70254437e69b4b7362145f"
+    assert account.node_ips(0) == ("10.25.0.140", "10.26.0.193", "10.27.0.246")
+    assert account.stats(0, TODAY) == {
+        "bucketId": "7bee29c7-7f1a-44d0-afbf-003e46c951e1",
+        "totalCount": "30983",
+        "totalUploadBytes": "37092692685",
+        "totalDownloadBytes": "78034162641",
+        "totalSizeChange": "-7023468029",
+    }
+
+
+def test_an_account_is_the_same_however_it_is_reached():
+    first, second = (Account(seed=5, buckets=10, nodes=4) for _ in range(2))
+    for bucket in reversed(range(10)):
+        assert first.stats(bucket, TODAY) == second.stats(bucket, TODAY)
+    for bucket in range(10):
+        assert first.status(bucket, NOW, {}) == second.status(bucket, NOW, {})
+        assert first.daily(bucket, TODAY, NOW, {}) == second.daily(bucket, TODAY, NOW, {})
+
+
+def test_a_larger_account_holds_the_smaller_one():
+    small, large = Account(3, buckets=5, nodes=3), Account(3, buckets=50, nodes=3)
+    assert large.bucket_ids[:5] == small.bucket_ids
+    assert large.stats(4, TODAY) == small.stats(4, TODAY)
+
+
+def test_another_seed_is_another_account():
+    one, other = Account(1, buckets=20, nodes=3), Account(2, buckets=20, nodes=3)
+    assert not {*one.bucket_ids, *one.forbidden_ids} & {*other.bucket_ids, *other.forbidden_ids}
+    assert one.token != other.token
+    assert one.node_ips(0) != other.node_ips(0)
+    assert one.stats(0, TODAY)["totalCount"] != other.stats(0, TODAY)["totalCount"]
+
+
+def test_ids_are_uuids_and_distinct(account):
+    ids = account.bucket_ids + account.forbidden_ids
+    assert len(set(ids)) == 400 + len(account.forbidden_ids)
+    assert len(account.forbidden_ids) >= 2
+    for bucket_id in ids:
+        assert [len(part) for part in bucket_id.split("-")] == [8, 4, 4, 4, 12]
+        assert bucket_id == bucket_id.lower()
+
+
+def test_a_bucket_is_found_whatever_the_case_of_its_id(account):
+    assert account.find(account.bucket_ids[17].upper()) == 17
+    assert account.find(account.forbidden_ids[0]) is None
+    assert account.is_forbidden(account.forbidden_ids[0].upper())
+    assert not account.is_forbidden(account.bucket_ids[0])
+    assert account.find("no such id") is None
+
+
+@given(bucket=st.integers(0, 399), day=DAYS)
+def test_totals_only_grow(account, bucket, day):
+    before, after = (account.stats(bucket, day + timedelta(days=n)) for n in (0, 1))
+    for name in ("totalCount", "totalUploadBytes", "totalDownloadBytes"):
+        assert int(before[name]) <= int(after[name]) < 2**63
+    if day > OPENED:
+        assert int(before["totalCount"]) < int(after["totalCount"])
+
+
+@given(bucket=st.integers(0, 399), day=DAYS)
+def test_size_change_is_what_was_uploaded_less_what_was_deleted(account, bucket, day):
+    stats = account.stats(bucket, day)
+    uploaded, change = int(stats["totalUploadBytes"]), int(stats["totalSizeChange"])
+    assert -uploaded <= change <= uploaded
+
+
+def test_some_buckets_shrink_and_most_grow(account):
+    shrinking = sum(account.stats(n, TODAY)["totalSizeChange"].startswith("-") for n in range(400))
+    assert 0 < shrinking < 200
+
+
+def test_nothing_was_counted_before_the_account_was_opened(account):
+    stats = account.stats(0, OPENED - timedelta(days=1))
+    assert [stats[name] for name in stats if name != "bucketId"] == ["0"] * 4
+    assert account.daily(0, OPENED - timedelta(days=1), NOW, {}) == []
+    assert len(account.daily(0, OPENED, NOW, {})) == 20
+
+
+def test_a_day_to_come_has_no_figures(account):
+    assert account.daily(0, TODAY + timedelta(days=1), NOW, {}) == []
+
+
+def test_the_fleet_looks_real(account):
+    items = [item for n in range(400) for item in account.status(n, NOW, {})]
+    states = Counter(item["status"] for item in items)
+    assert 0.01 < states["OFFLINE"] / len(items) < 0.06
+    assert 0.005 < states["DISCONNECTED"] / len(items) < 0.05
+    assert states.total() == states["ONLINE"] + states["OFFLINE"] + states["DISCONNECTED"]
+    versions = Counter(item["version"] for item in items).most_common()
+    assert versions[0][1] > len(items) / 2
+    assert len(versions) == 3
+    assert len({item["region"] for item in items}) == 12
+
+
+def test_latency_depends_on_the_region(account):
+    by_region = {}
+    for n in range(400):
+        for item in account.status(n, NOW, {}):
+            if item["status"] == "OFFLINE":
+                assert "latency_ms" not in item
+            else:
+                assert type(item["latency_ms"]) is int
+                by_region.setdefault(item["region"], set()).add(item["latency_ms"])
+    assert by_region["us-east-1"] <= set(range(10, 41))
+    assert by_region["ap-south-1"] <= set(range(150, 281))
+    assert all(len(latencies) > 1 for latencies in by_region.values())
+
+
+@pytest.mark.parametrize("nodes", [0, 1, 500, 3_000])
+def test_a_bucket_has_the_nodes_asked_for_each_with_its_own_address(nodes):
+    account = Account(seed=1, buckets=3, nodes=nodes)
+    for bucket in range(3):
+        ips = account.node_ips(bucket)
+        assert len(set(ips)) == nodes
+        assert tuple(item["ip"] for item in account.status(bucket, NOW, {})) == ips
+        assert tuple(item["ip"] for item in account.daily(bucket, TODAY, NOW, {})) == ips
+    assert all(0 <= int(part) <= 255 for ip in ips for part in ip.split("."))
+
+
+def test_a_node_that_two_buckets_share_reads_the_same_in_both(account):
+    seen = {}
+    shared = 0
+    for n in range(400):
+        for item in account.status(n, NOW, {}):
+            shared += item["ip"] in seen
+            assert seen.setdefault(item["ip"], item) == item
+    assert shared
+
+
+def test_a_past_day_was_heard_of_within_that_day(account):
+    day = TODAY - timedelta(days=9)
+    for n in range(400):
+        for item in account.daily(n, day, NOW, {}):
+            assert moment(item["last_updated"]).date() == day
+
+
+def test_uptime_and_averages_go_with_the_state(account):
+    items = [item for n in range(400) for item in account.daily(n, TODAY, NOW, {})]
+    ranges = {"ONLINE": (99, 100), "OFFLINE": (0, 60), "DISCONNECTED": (70, 97)}
+    assert {item["node_status"] for item in items} == set(ranges)
+    for item in items:
+        low, high = ranges[item["node_status"]]
+        assert low <= item["perc_uptime"] <= high
+        assert abs(item["last_latency_ms"] - item["avg_latency_ms"]) < 0.25 * item["avg_latency_ms"]
+        assert item["host"].startswith("*-")
+        assert item["host"].endswith(".flashback.tech")
+
+
+def test_today_is_recent_and_not_in_the_future(account):
+    for n in range(400):
+        for item in account.status(n, NOW, {}):
+            age = NOW - moment(item["lastUpdated"])
+            limit = timedelta(minutes=1) if item["status"] == "ONLINE" else timedelta(hours=6)
+            assert timedelta(0) <= age <= limit
+
+
+def test_just_after_midnight_todays_figures_are_of_today(account):
+    now = datetime(2024, 1, 15, 0, 0, 1, tzinfo=UTC)
+    for n in range(400):
+        for item in account.daily(n, TODAY, now, {}):
+            assert now.replace(second=0) <= moment(item["last_updated"]) <= now
+
+
+def test_states_change_from_day_to_day(account):
+    def offline(day):
+        return {
+            item["ip"]
+            for n in range(400)
+            for item in account.daily(n, day, NOW, {})
+            if item["node_status"] == "OFFLINE"
+        }
+
+    assert offline(TODAY) != offline(TODAY - timedelta(days=1))
+
+
+@pytest.mark.parametrize("state", ["OFFLINE", "ONLINE", "ON FIRE"])
+def test_a_state_that_was_set_replaces_the_drawn_one_today_only(account, state):
+    drawn = {item["ip"]: item["node_status"] for item in account.daily(0, TODAY, NOW, {})}
+    ip = next(ip for ip in drawn if drawn[ip] != state)
+    states = {ip: state}
+    status = {item["ip"]: item for item in account.status(0, NOW, states)}
+    assert status[ip]["status"] == state
+    assert ("latency_ms" in status[ip]) == (state != "OFFLINE")
+    today = {item["ip"]: item for item in account.daily(0, TODAY, NOW, states)}
+    assert {ip: item["node_status"] for ip, item in today.items()} == drawn | states
+    yesterday = TODAY - timedelta(days=1)
+    assert account.daily(0, yesterday, NOW, states) == account.daily(0, yesterday, NOW, {})
+
+
+@given(key=st.lists(st.integers() | st.text(st.characters(exclude_categories=["Cs"]))))
+def test_draws_are_reproducible_and_in_range(key):
+    numbers = draws(8, *key)
+    assert numbers == draws(8, *key)
+    assert len(numbers) == 8
+    assert all(0 <= number < 1 for number in numbers)
+
+
+def test_draws_spread_evenly():
+    numbers = [draws(1, "spread", n)[0] for n in range(2_000)]
+    assert 0.45 < sum(numbers) / len(numbers) < 0.55
+    assert len(set(numbers)) == len(numbers)
