@@ -1,0 +1,125 @@
+"""Ids into lists, and answers back to their places."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from contextlib import aclosing
+from typing import Generic, TypeVar
+
+from flashback_async.bulk.report import Outcome, Report, can_hash
+from flashback_async.errors import FlashbackError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Batch(Generic[K]):
+    """Keys that are asked for together, each with its place in the input."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self, entries: list[tuple[int, K]]) -> None:
+        self.entries = entries
+
+
+def cut(keys: Iterable[K], size: Callable[[K], int], room: int) -> Iterator[Batch[K]]:
+    """Cut keys into batches whose sizes add up to no more than ``room``."""
+    cutter = _Cutter(size, room)
+    for key in keys:
+        if full := cutter.add(key):
+            yield full
+    if rest := cutter.rest():
+        yield rest
+
+
+async def cut_async(
+    keys: AsyncIterable[K], size: Callable[[K], int], room: int
+) -> AsyncIterator[Batch[K]]:
+    """Cut the keys of an async iterable as ``cut`` does; a batch waits until it is full."""
+    cutter = _Cutter(size, room)
+    async for key in keys:
+        if full := cutter.add(key):
+            yield full
+    if rest := cutter.rest():
+        yield rest
+
+
+class _Cutter(Generic[K]):
+    def __init__(self, size: Callable[[K], int], room: int) -> None:
+        self._size = size
+        self._room = room
+        self._left = room
+        self._seen = 0
+        self._entries: list[tuple[int, K]] = []
+
+    def add(self, key: K) -> Batch[K] | None:
+        """Add a key, and give the batch that has no room for it, if so."""
+        size = self._size(key)
+        full = self.rest() if size > self._left else None
+        self._entries.append((self._seen, key))
+        self._seen += 1
+        self._left -= size
+        return full
+
+    def rest(self) -> Batch[K] | None:
+        entries, self._entries, self._left = self._entries, [], self._room
+        return Batch(entries) if entries else None
+
+
+async def unpack(
+    batches: AsyncGenerator[Outcome[Batch[K], list[Outcome[K, V]]], None],
+    share: Callable[[FlashbackError, K], FlashbackError],
+) -> AsyncGenerator[Outcome[K, V], None]:
+    """Give the outcomes in the batches of a run; ``share`` makes a batch's error a key's own."""
+    async with aclosing(batches):
+        async for batch in batches:
+            if batch.error is None:
+                for outcome in batch.unwrap():
+                    yield outcome
+                continue
+            for place, key in batch.key.entries:
+                yield Outcome(place, key, None, share(batch.error, key), batch.elapsed)
+
+
+async def gather(
+    keys: Iterable[K],
+    ask: Callable[[list[K]], AsyncGenerator[Outcome[K, V], None]],
+) -> Report[K, V]:
+    """Ask once for each distinct key, and put its outcome at every place that it has."""
+    distinct, places = _distinct(keys)
+    found: dict[int, Outcome[K, V]] = {}
+    async with aclosing(ask(distinct)) as outcomes:
+        async for outcome in outcomes:
+            for place in places[outcome.index]:
+                found[place] = _placed(outcome, place)
+    return Report(found[place] for place in sorted(found))
+
+
+def _distinct(keys: Iterable[K]) -> tuple[list[K], list[list[int]]]:
+    """Give each key once, in the order of the input, with all its places there."""
+    distinct: list[K] = []
+    places: list[list[int]] = []
+    seen: dict[K, list[int]] = {}
+    for place, key in enumerate(keys):
+        here = [place]
+        if can_hash(key):
+            here = seen.setdefault(key, here)
+        if here[0] != place:
+            here.append(place)
+            continue
+        distinct.append(key)
+        places.append(here)
+    return distinct, places
+
+
+def _placed(outcome: Outcome[K, V], place: int) -> Outcome[K, V]:
+    if outcome.index == place:
+        return outcome
+    return Outcome(place, outcome.key, outcome.value, outcome.error, outcome.elapsed)

@@ -1,0 +1,319 @@
+"""Many calls at once: a fixed set of workers that pull from one iterator."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+import time
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
+from typing import Generic, TypeVar
+
+from flashback_async.bulk.report import Outcome
+from flashback_async.errors import DeadlineExceededError, FlashbackError, InvalidArgumentError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Halt:
+    """What stops a run before its input ends: the error that all remaining keys get, unsent."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: FlashbackError | None = None
+
+
+def fan_out(
+    func: Callable[[K], Awaitable[V]],
+    keys: Iterable[K] | AsyncIterable[K],
+    *,
+    concurrency: int = 64,
+    deadline: float | None = None,
+) -> AsyncGenerator[Outcome[K, V], None]:
+    """Call an async function for every key and give each outcome as it completes.
+
+    Every key has exactly one outcome. A ``FlashbackError`` is an outcome and leaves the other
+    keys alone; any other exception of ``func`` is a bug, which stops the run and is raised.
+    Memory is in proportion to ``concurrency``, whatever the number of keys.
+
+    Leaving the loop (``break``, an error, cancellation) stops the calls under way. Where the
+    generator has a name, close it: ``async with contextlib.aclosing(fan_out(...)) as outcomes``.
+
+    Args:
+        func: Called with one key, at most ``concurrency`` times at once.
+        keys: Read lazily. An exception of its own ends the run after what is under way, and is
+            then raised.
+        concurrency: Calls at once, at least 1; a worker is started only where a key waits.
+        deadline: Seconds for the whole run; None sets no limit. When it passes, calls under way
+            are cancelled; they and the keys that never started come out with
+            ``DeadlineExceededError``. An async iterable is not read further.
+
+    Raises:
+        InvalidArgumentError: ``keys`` cannot be iterated, or ``concurrency`` or ``deadline``
+            is not a number in its range.
+    """
+    return run(func, keys, concurrency=concurrency, deadline=deadline)
+
+
+def run(
+    func: Callable[[K], Awaitable[V]],
+    keys: Iterable[K] | AsyncIterable[K],
+    *,
+    concurrency: int,
+    deadline: float | None,
+    halt: Halt | None = None,
+    describe: Callable[[FlashbackError, K], None] | None = None,
+) -> AsyncGenerator[Outcome[K, V], None]:
+    """Fan out as ``fan_out`` does, with two hooks for those who know what the keys are.
+
+    ``func`` can stop the run through ``halt``; ``describe`` completes an error that the run
+    itself gives to a key.
+    """
+    check_concurrency(concurrency)
+    _check_deadline(deadline)
+    halt = Halt() if halt is None else halt
+    workers = _Workers(func, _iterator(keys), concurrency, halt, describe)
+    return _outcomes(workers, deadline)
+
+
+def check_concurrency(value: object) -> None:
+    """Check a number of calls at once.
+
+    Raises:
+        InvalidArgumentError: It is not a whole number of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgumentError(
+            f"concurrency must be a whole number of at least 1, not {ascii(value)[:32]}"
+        )
+
+
+def _check_deadline(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidArgumentError(f"deadline must be seconds or None, not {ascii(value)[:32]}")
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidArgumentError(f"deadline must be finite and above 0, not {value}")
+
+
+def _iterator(keys: Iterable[K] | AsyncIterable[K]) -> Iterator[K] | AsyncIterator[K]:
+    if isinstance(keys, AsyncIterable):
+        return aiter(keys)
+    if isinstance(keys, Iterable):
+        return iter(keys)
+    raise InvalidArgumentError(f"keys must be iterable, not {type(keys).__name__}")
+
+
+async def _outcomes(
+    workers: _Workers[K, V], deadline: float | None
+) -> AsyncGenerator[Outcome[K, V], None]:
+    try:
+        workers.start(deadline)
+        while await workers.has_news():
+            while workers.done:
+                yield workers.take()
+        for outcome in workers.unsent():
+            yield outcome
+    finally:
+        await workers.stop()
+
+
+class _Workers(Generic[K, V]):
+    """The tasks of one run and what they share. It never refers to the run's generator."""
+
+    def __init__(
+        self,
+        func: Callable[[K], Awaitable[V]],
+        source: Iterator[K] | AsyncIterator[K],
+        concurrency: int,
+        halt: Halt,
+        describe: Callable[[FlashbackError, K], None] | None,
+    ) -> None:
+        self.done: deque[Outcome[K, V]] = deque()
+        self._func = func
+        self._source = source
+        self._concurrency = concurrency
+        self._halt = halt
+        self._describe = describe
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None
+        self._keys_read = 0
+        self._exhausted = False
+        self._expired = False
+        self._stopped = False
+        self._source_error: Exception | None = None
+        self._bug: BaseException | None = None
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    # What the generator does.
+
+    def start(self, deadline: float | None) -> None:
+        self._start_worker()
+        if deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(deadline, self._expire, deadline)
+
+    async def has_news(self) -> bool:
+        """Wait for the next outcomes; False once all are out."""
+        while not self.done and self._bug is None and (self._tasks or self._starting):
+            self._news.clear()
+            await self._news.wait()
+        if self._bug is not None:
+            raise self._bug
+        return bool(self.done)
+
+    def take(self) -> Outcome[K, V]:
+        self._room.set()
+        return self.done.popleft()
+
+    def unsent(self) -> Iterator[Outcome[K, V]]:
+        """Give the keys that a halted run has not started; raise what the source raised."""
+        if self._halt.error is not None and isinstance(self._source, Iterator):
+            while (item := self._next_key()) is not None:
+                yield Outcome(*item, None, self._halted(item[1], under_way=False), 0.0)
+        if self._source_error is not None:
+            raise self._source_error
+
+    async def stop(self) -> None:
+        """End every worker, and see it end."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._starting is not None:
+            self._starting.cancel()
+        interruption = None
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as error:
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    # What the workers do.
+
+    async def _work(self) -> None:
+        """Take keys and call for them until none is left."""
+        while (item := await self._take_key()) is not None:
+            self._start_another()
+            index, key = item
+            started = time.monotonic()
+            value, error = None, None
+            try:
+                value = await self._func(key)
+            except FlashbackError as failure:
+                error = failure
+            except asyncio.CancelledError:
+                if not self._expired:
+                    raise
+                error = self._halted(key, under_way=True)
+            self.done.append(Outcome(index, key, value, error, time.monotonic() - started))
+            self._news.set()
+            if self._halt.error is not None:
+                self._stop_reading()
+            # Whoever takes the outcomes sets the pace: no more of them are kept than workers.
+            while len(self.done) >= self._concurrency:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _take_key(self) -> tuple[int, K] | None:
+        if isinstance(self._source, Iterator):
+            return None if self._halt.error is not None else self._next_key()
+        async with self._reading:
+            if self._exhausted or self._halt.error is not None:
+                return None
+            self._reader = asyncio.current_task()
+            try:
+                key = await anext(self._source)
+            except StopAsyncIteration:
+                self._exhausted = True
+                return None
+            except Exception as error:
+                self._exhausted, self._source_error = True, error
+                return None
+            finally:
+                self._reader = None
+        self._keys_read += 1
+        return self._keys_read - 1, key
+
+    def _next_key(self) -> tuple[int, K] | None:
+        """Take the next key of a plain iterator."""
+        if self._exhausted or not isinstance(self._source, Iterator):
+            return None
+        try:
+            key = next(self._source)
+        except StopIteration:
+            self._exhausted = True
+            return None
+        except Exception as error:
+            self._exhausted, self._source_error = True, error
+            return None
+        self._keys_read += 1
+        return self._keys_read - 1, key
+
+    def _start_another(self) -> None:
+        """Start one more worker in the next turn of the loop, where a key may wait for it.
+
+        Not in this turn: a worker may begin to run as it is made, and would start the next one
+        from inside this one.
+        """
+        if self._starting is None and len(self._tasks) < self._concurrency and not self._exhausted:
+            self._starting = asyncio.get_running_loop().call_soon(self._start_worker)
+
+    def _start_worker(self) -> None:
+        self._starting = None
+        task = asyncio.get_running_loop().create_task(self._work())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            if not (self._stopped or self._halt.error is not None):
+                self._bug = asyncio.CancelledError("a call of the run was cancelled")
+        elif (error := task.exception()) is not None:
+            self._bug = error
+        self._news.set()
+
+    # How a run is halted.
+
+    def _expire(self, deadline: float) -> None:
+        """End the run: its time is up."""
+        if self._halt.error is None:
+            text = f"the deadline of the run, {deadline} s, passed"
+            self._halt.error = DeadlineExceededError(text)
+        self._expired = True
+        for task in self._tasks:
+            task.cancel()
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def _halted(self, key: K, *, under_way: bool) -> FlashbackError:
+        """Make the error of a key that a halted run did not finish."""
+        assert self._halt.error is not None  # noqa: S101 - a run is halted by its error
+        error = copy.copy(self._halt.error)
+        error.attempts, error.elapsed = 0, 0.0
+        error._remark("cancelled while under way" if under_way else "never sent")
+        if self._describe is not None:
+            self._describe(error, key)
+        return error

@@ -1,0 +1,199 @@
+"""The client: options in, resources out."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import warnings
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from flashback_async.config import Limits, RetryPolicy, Timeout
+from flashback_async.errors import ConfigurationError
+from flashback_async.http.auth import seal, token_source
+from flashback_async.http.session import SessionManager, Shared
+from flashback_async.http.transport import AiohttpTransport, check_session
+from flashback_async.http.urls import canonical_base_url, check_proxy, environment_proxy
+from flashback_async.http.values import TokenProvider
+from flashback_async.resources.bucket_stats import BucketStatsResource
+from flashback_async.resources.node_stats import NodeStatsResource
+from flashback_async.resources.status import StatusResource
+
+if TYPE_CHECKING:
+    import aiohttp
+
+DEFAULT_BASE_URL = "https://backend.flashback.tech"
+BASE_URL_VARIABLE = "FLASHBACK_BASE_URL"
+
+
+class FlashbackClient:
+    """Talk to the Flashback API: statistics and node status of storage buckets.
+
+    Making one sends nothing and needs no event loop; connections are opened by the first call,
+    in the running loop. Close it with ``async with`` or ``await client.close()``.
+
+    Args:
+        token: The bearer token, or an async function that gives it (called when a token is
+            first needed, and once more for all callers when it is rejected). None reads
+            ``FLASHBACK_TOKEN``, else the file that ``FLASHBACK_TOKEN_FILE`` names.
+        base_url: Where the API is; a path prefix is kept. None reads ``FLASHBACK_BASE_URL``,
+            else takes ``https://backend.flashback.tech``.
+        timeout: How long things may take.
+        retry: When a failed request is sent again.
+        limits: How much may be asked for at once, over all calls of the client.
+        proxy: The URL of an HTTP proxy. None takes ``HTTPS_PROXY`` and ``NO_PROXY``, read once.
+        ssl_context: What to verify the server with, such as a private CA. It must verify.
+        session: An aiohttp session to borrow. It is never closed and never changed, and belongs
+            to the event loop of the client's first call.
+        allow_insecure_http: Permit ``http://`` to a host that is not this machine.
+
+    Attributes:
+        bucket_stats: How much went up and down in buckets.
+        node_stats: How the nodes of buckets did on a day.
+        status: How the nodes of buckets are now.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or there is no token. The message names it.
+    """
+
+    bucket_stats: BucketStatsResource
+    node_stats: NodeStatsResource
+    status: StatusResource
+
+    def __init__(
+        self,
+        token: str | TokenProvider | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: Timeout = Timeout(),
+        retry: RetryPolicy = RetryPolicy(),
+        limits: Limits = Limits(),
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        session: aiohttp.ClientSession | None = None,
+        allow_insecure_http: bool = False,
+    ) -> None:
+        sealed = seal(token)
+        del token  # a traceback with local variables must not hold it
+        if base_url is None:
+            base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+        _check_flag("allow_insecure_http", allow_insecure_http)
+        _check_type("limits", limits, Limits)
+        base_url = canonical_base_url(base_url, allow_insecure_http=allow_insecure_http)
+        proxy = environment_proxy(base_url) if proxy is None else check_proxy("proxy", proxy)
+        _check_ssl_context(ssl_context)
+        check_session(session)
+        _check_type("timeout", timeout, Timeout)
+        make_transport = partial(
+            AiohttpTransport,
+            base_url,
+            longest_lookup=min(timeout.connect, timeout.attempt, timeout.total),
+            max_response_bytes=limits.max_response_bytes,
+            proxy=proxy,
+            ssl_context=ssl_context,
+            session=session,
+        )
+        shared = Shared(
+            make_transport=make_transport,
+            tokens=token_source(sealed),
+            limits=limits,
+            borrowed=session is not None,
+        )
+        self._owner: FlashbackClient | None = None
+        self._set_up(shared, base_url, timeout, retry)
+
+    def with_options(
+        self, *, timeout: Timeout | None = None, retry: RetryPolicy | None = None
+    ) -> FlashbackClient:
+        """Give a view of this client under other options: the same pool, limits and token.
+
+        Closing the view closes nothing; only the client that opened the pool does.
+
+        Args:
+            timeout: None keeps the client's own.
+            retry: None keeps the client's own.
+
+        Raises:
+            ConfigurationError: An option is of the wrong type.
+        """
+        view = object.__new__(type(self))
+        view._owner = self._owner or self  # keeps the pool alive as long as its views
+        manager = self._manager
+        view._set_up(
+            manager.shared,
+            self._base_url,
+            manager.timeout if timeout is None else timeout,
+            manager.retry if retry is None else retry,
+        )
+        return view
+
+    async def close(self) -> None:
+        """Close every connection; calls under way end with ``ClientClosedError``.
+
+        Closing twice is fine.
+
+        Raises:
+            EventLoopError: The client is in use in another event loop that still lives, or was
+                opened by the parent process.
+        """
+        if self._owner is None:
+            await self._manager.shared.close()
+
+    async def __aenter__(self) -> Self:
+        self._manager.check_open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<FlashbackClient {self._base_url}>"
+
+    def __del__(self) -> None:
+        # Where __init__ has raised there is nothing to close.
+        manager = getattr(self, "_manager", None)
+        if manager is not None and self._owner is None and manager.shared.abandon():
+            warnings.warn(
+                f"{self!r} was never closed: use 'async with' or 'await client.close()'",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def _set_up(
+        self, shared: Shared, base_url: str, timeout: Timeout, retry: RetryPolicy
+    ) -> None:
+        _check_type("timeout", timeout, Timeout)
+        _check_type("retry", retry, RetryPolicy)
+        self._base_url = base_url
+        self._manager = SessionManager(shared, timeout, retry)
+        self.bucket_stats = BucketStatsResource(self._manager, base_url)
+        self.node_stats = NodeStatsResource(self._manager)
+        self.status = StatusResource(self._manager)
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name} must be a {kind.__name__}, not {type(value).__name__}")
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+def _check_ssl_context(context: object) -> None:
+    if context is None:
+        return
+    if not isinstance(context, ssl.SSLContext):
+        raise ConfigurationError(
+            f"ssl_context must be an ssl.SSLContext, not {type(context).__name__}"
+        )
+    if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
+        raise ConfigurationError("ssl_context must verify the server's certificate and host name")

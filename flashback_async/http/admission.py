@@ -1,0 +1,140 @@
+"""Who may send now: a free slot, the pace, the pause that the server asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from aiolimiter import AsyncLimiter
+
+from flashback_async.http.values import Clock
+
+
+class Flow:
+    """Decide how many may send at once and whether anyone may: pure, without waiting.
+
+    Concurrency is halved when the server throttles, once for all requests that were then under
+    way, and grows by one for each full round of answers that were not throttled.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._window = float(most)
+        self._round = 0
+        self.active = 0
+        self.opens_at = 0.0
+
+    @property
+    def slots(self) -> int:
+        """How many may send at once now."""
+        return int(self._window)
+
+    def has_slot(self) -> bool:
+        return self.active < self.slots
+
+    def take(self) -> None:
+        self.active += 1
+
+    def give_back(self) -> None:
+        self.active -= 1
+
+    @property
+    def round(self) -> int:
+        """Name the round that a request sent now belongs to; a throttling ends a round."""
+        return self._round
+
+    def throttled(self, sent_in: int) -> None:
+        """Take note of an answer that throttles a request of that round."""
+        if sent_in == self._round:
+            self._round += 1
+            self._window = max(1.0, self._window / 2)
+
+    def answered(self) -> None:
+        """Take note of an answer that does not throttle."""
+        if self._window < self._most:
+            self._window = min(float(self._most), self._window + 1 / self._window)
+
+    def pause(self, now: float, seconds: float) -> bool:
+        """Let nobody send for these seconds; tells whether a pause begins."""
+        begins = self.opens_at <= now
+        self.opens_at = max(self.opens_at, now + seconds)
+        return begins
+
+
+class Admission:
+    """Wait for the moment to send: the gate of the server's pause, a slot, the pace.
+
+    Slots are handed over in the order of asking. Belongs to one event loop.
+    """
+
+    def __init__(self, most: int, max_rate: float | None, clock: Clock) -> None:
+        self.flow = Flow(most)
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._pace = None if max_rate is None else _pace(max_rate)
+
+    def pause_left(self) -> float:
+        """Give the seconds until the server's pause is over; 0 or less where there is none."""
+        return self.flow.opens_at - self._clock.monotonic()
+
+    def enter_at_once(self) -> int | None:
+        """Take a slot if nothing is in the way; gives the round of the request, or None."""
+        flow = self.flow
+        if self._pace is not None or self._waiting or not flow.has_slot() or self.pause_left() > 0:
+            return None
+        flow.take()
+        return flow.round
+
+    async def enter(self, patience: Callable[[], float]) -> int | None:
+        """Wait for leave to send and take a slot, to be given back with ``leave``.
+
+        Gives the round of the request, or None, and no slot, where the server's pause outlasts
+        ``patience``, the seconds that the caller can still wait.
+        """
+        while True:
+            while (pause := self.pause_left()) > 0:
+                if pause > patience():
+                    return None
+                await self._clock.sleep(pause)
+            await self._take_slot()
+            if self._pace is not None:
+                await self._keep_pace(self._pace)
+            if self.pause_left() <= 0:
+                return self.flow.round
+            self.leave()
+
+    def leave(self) -> None:
+        """Give the slot back, and hand free slots to those who wait longest."""
+        self.flow.give_back()
+        while self._waiting and self.flow.has_slot():
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self.flow.take()
+                waiter.set_result(None)
+
+    async def _take_slot(self) -> None:
+        if not self._waiting and self.flow.has_slot():
+            self.flow.take()
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.leave()
+            raise
+
+    async def _keep_pace(self, pace: AsyncLimiter) -> None:
+        try:
+            await pace.acquire()
+        except BaseException:
+            self.leave()
+            raise
+
+
+def _pace(max_rate: float) -> AsyncLimiter:
+    """Make a limiter whose burst is a tenth of a second's worth, so that no second sees more."""
+    burst = max(1.0, max_rate / 10)
+    return AsyncLimiter(burst, burst / max_rate)

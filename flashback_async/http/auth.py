@@ -1,0 +1,139 @@
+"""Where tokens come from: a text, the environment, a file, or an async provider."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+from flashback_async.errors import ConfigurationError, TokenProviderError
+from flashback_async.http.values import Secret, TokenProvider
+
+TOKEN_VARIABLE = "FLASHBACK_TOKEN"  # noqa: S105 - the name of a variable, not a token
+TOKEN_FILE_VARIABLE = "FLASHBACK_TOKEN_FILE"  # noqa: S105
+
+# What may stand in an Authorization header after "Bearer ": visible ASCII.
+_USABLE = re.compile(r"[\x21-\x7e]+")
+
+
+class TokenSource:
+    """Give the token to send; one from a provider is kept, and fetched once for all who wait."""
+
+    def __init__(self, given: Secret | TokenProvider) -> None:
+        self._provider = None if isinstance(given, Secret) else given
+        self._kept = given if isinstance(given, Secret) else None
+        self._fetching: asyncio.Task[Secret | TokenProviderError] | None = None
+        self._waiters = 0
+        self._rejected: Secret | None = None
+
+    @property
+    def can_refresh(self) -> bool:
+        return self._provider is not None
+
+    @property
+    def kept(self) -> Secret | None:
+        """The token at hand; None where it must be fetched first."""
+        return self._kept
+
+    def reject(self, secret: Secret) -> bool:
+        """Take note of a token that the API refused; True the first time it is this one.
+
+        One from a provider is forgotten, so that the next who needs a token fetches it anew.
+        """
+        first = self._rejected is not secret
+        self._rejected = secret
+        if self._provider is not None and self._kept is secret:
+            self._kept = None
+        return first
+
+    async def fetch(self) -> Secret | TokenProviderError:
+        """Ask the provider, together with all who ask meanwhile.
+
+        A caller that is cancelled leaves the others theirs; the last to leave ends the fetch.
+        """
+        task = self._fetching
+        if task is None or task.done():
+            task = self._fetching = asyncio.create_task(self._ask_provider())
+        self._waiters += 1
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._waiters -= 1
+            if not self._waiters:
+                self._fetching = None
+                task.cancel()
+        if task.cancelled():
+            return TokenProviderError("the token provider was cancelled")
+        return task.result()
+
+    async def _ask_provider(self) -> Secret | TokenProviderError:
+        assert self._provider is not None  # noqa: S101 - for the type checker
+        try:
+            token = await self._provider()
+        except Exception as error:
+            failure = TokenProviderError(f"the token provider raised {type(error).__name__}")
+            failure.__cause__ = error
+            return failure
+        problem = problem_of_token(token)
+        if problem:
+            return TokenProviderError(f"the token provider gave no usable token: it {problem}")
+        self._kept = Secret(token)
+        return self._kept
+
+
+def seal(token: object) -> object:
+    """Hide a token that was passed as text, before anything that can raise sees it."""
+    return Secret(token) if isinstance(token, str) else token
+
+
+def token_source(given: object) -> TokenSource:
+    """Make the source of tokens from a sealed text, a provider, or (None) the environment.
+
+    Raises:
+        ConfigurationError: There is no token, or it is none that can be sent. The message never
+            shows it.
+    """
+    if given is None:
+        given = _from_environment()
+    if isinstance(given, Secret):
+        problem = problem_of_token(given.reveal())
+        if problem:
+            raise ConfigurationError(f"token {problem}")
+        return TokenSource(given)
+    if callable(given):
+        return TokenSource(given)
+    raise ConfigurationError(
+        f"token must be text or an async function that gives it, not {type(given).__name__}"
+    )
+
+
+def problem_of_token(token: object) -> str | None:
+    """Say, without showing it, why something is no token; None where it is one."""
+    if not isinstance(token, str):
+        return f"must be text, not {type(token).__name__}"
+    if not token:
+        return "must not be empty"
+    if token.lower().startswith("bearer "):
+        return "must not start with 'Bearer ', which is added when it is sent"
+    if not _USABLE.fullmatch(token):
+        return "must consist of visible ASCII characters, without spaces or line ends"
+    return None
+
+
+def _from_environment() -> Secret:
+    """Read the token from its variable, else from the file that the other variable names."""
+    if text := os.environ.get(TOKEN_VARIABLE):
+        return Secret(text)
+    name = os.environ.get(TOKEN_FILE_VARIABLE)
+    if not name:
+        raise ConfigurationError(
+            f"no token: pass token=..., or set {TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}"
+        )
+    try:
+        return Secret(Path(name).read_text(encoding="utf-8").strip())
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except ValueError:
+        reason = "it is not text"
+    raise ConfigurationError(f"{TOKEN_FILE_VARIABLE} names a file that cannot be read: {reason}")

@@ -1,0 +1,88 @@
+"""What belongs to one event loop, and is replaced as a whole with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from flashback_async.config import Limits
+from flashback_async.errors import EventLoopError
+from flashback_async.http.admission import Admission
+from flashback_async.http.deadline import Deadlines
+from flashback_async.http.values import Clock, Transport
+
+
+class Pool:
+    """Hold the transport, the admission and the deadlines of the running loop."""
+
+    def __init__(self, transport: Transport, limits: Limits, clock: Clock) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.transport = transport
+        self.admission = Admission(limits.max_concurrency, limits.max_rate, clock)
+        self.deadlines = Deadlines(self.loop, clock.monotonic)
+        self.closed = False
+        self._pid = os.getpid()
+        self.transport.open()
+        self._guard = _close_before_loop(self)
+        # Runs to its first yield without waiting, and is from then on known to the loop.
+        with suppress(StopIteration):
+            self._guard.__anext__().send(None)
+
+    def check_use(self) -> None:
+        """See to it that the pool is used where it was opened.
+
+        Raises:
+            EventLoopError: This is a forked child, or another loop while the pool's own lives.
+        """
+        if self._pid != os.getpid():
+            raise EventLoopError(
+                f"the client was used in process {self._pid} before it forked this one, "
+                f"{os.getpid()}: make a client in the child"
+            )
+        if self.loop is not asyncio.get_running_loop() and not self.loop.is_closed():
+            raise EventLoopError(
+                "the client is in use in another event loop that still lives: "
+                "make a client for each loop"
+            )
+
+    @property
+    def is_stale(self) -> bool:
+        """Tell whether the pool's loop is gone, or has closed the pool on its way out."""
+        return self.closed or self.loop.is_closed()
+
+    async def close(self) -> None:
+        """End every call and close every connection; closing twice is fine."""
+        await self.shut()
+        await self._guard.aclose()
+
+    async def shut(self) -> None:
+        self.closed = True
+        try:
+            await self.deadlines.close()
+        finally:
+            await self.transport.close()
+
+    def abandon(self) -> None:
+        """Have the loop close the pool soon, where nobody is left to wait for it."""
+        if not self.is_stale:
+            self.loop.call_soon_threadsafe(_close_in_task, self)
+
+
+async def _close_before_loop(pool: Pool) -> AsyncGenerator[None, None]:
+    """Close the pool in the last moment that its loop can: as the loop ends its generators."""
+    try:
+        yield
+    finally:
+        await pool.shut()
+
+
+# A loop refers to its tasks weakly.
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_in_task(pool: Pool) -> None:
+    task = pool.loop.create_task(pool.close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)

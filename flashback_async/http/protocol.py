@@ -1,0 +1,238 @@
+"""What an answer means, without waiting for anything: errors, Retry-After, redaction."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from html import unescape
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from flashback_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    DecodeError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    RedirectError,
+    ServerError,
+)
+from flashback_async.http.values import Failure, Response, Retry, Secret
+
+# Of an answer that is not data, no more than this is read.
+SNIPPET_BYTES = 64 * 1024
+_BODY_CHARS = 500
+_MESSAGE_CHARS = 200
+_EXCERPT_CHARS = 80
+
+_ERRORS: dict[int, type[APIError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitError,
+}
+_TRANSIENT = {408, 425, 500, 502, 503, 504}
+_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
+_TITLE = re.compile(r"<title[^>]*>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
+_MESSAGE_KEYS = ("message", "error_message", "errorMessage", "error")
+_CODE_KEYS = ("error_code", "errorCode", "code", "error")
+
+
+def holds_data(response: Response) -> bool:
+    """Tell whether an answer is one to decode."""
+    return 200 <= response.status < 300 and not is_html(response)
+
+
+def is_html(response: Response) -> bool:
+    return media_type(response) == "text/html"
+
+
+def failure_of(response: Response, secret: Secret, now: float) -> Failure:
+    """Give the error that an answer without data means; ``now`` is the time of day."""
+    status = response.status
+    if 200 <= status < 300:
+        return Failure(complete(DecodeError("the answer is an HTML page"), response, secret))
+    if not 300 <= status < 600:
+        return Failure(ProtocolError(f"the server answered with the unknown status {status}"))
+    error = api_error(response, secret, now)
+    if status == 429 or (status == 503 and error.retry_after is not None):
+        return Failure(error, Retry.THROTTLED)
+    return Failure(error, Retry.TRANSIENT if status in _TRANSIENT else Retry.NEVER)
+
+
+def api_error(response: Response, secret: Secret, now: float) -> APIError:
+    """Give the error of an answer that says no, with all that it says."""
+    text = redact(response.body.decode("utf-8", "replace"), secret)
+    said = _said(text)
+    message, code = _first(said, _MESSAGE_KEYS), _first(said, _CODE_KEYS)
+    return _error_type(response.status)(
+        _describe(response, message, code, text, secret),
+        status=response.status,
+        code=None if code is None else code[:_MESSAGE_CHARS],
+        message=None if message is None else message[:_BODY_CHARS],
+        request_id=request_id(response, secret),
+        retry_after=retry_after(response, now),
+        body=text[:_BODY_CHARS],
+    )
+
+
+def complete(error: DecodeError, response: Response, secret: Secret) -> DecodeError:
+    """Say in an error of decoding which answer it was about."""
+    error.status = response.status
+    error.request_id = request_id(response, secret)
+    error._remark(f"status {response.status}, {media_type(response) or 'no content type'}")
+    if error.request_id is not None:
+        error._remark(f"request id {_escape(error.request_id, _EXCERPT_CHARS)}")
+    if error.path == "$" and response.body:
+        text = redact(response.body[: 4 * _BODY_CHARS].decode("utf-8", "replace"), secret)
+        error._remark(f"the body starts with {_escape(text, _EXCERPT_CHARS)}")
+    return error
+
+
+def retry_after(response: Response, now: float) -> float | None:
+    """Give the seconds that the server asked to wait; None unless it named one usable time."""
+    values = _all(response, b"retry-after")
+    if len(values) != 1 or len(values[0]) > 64:
+        return None
+    if _SECONDS.fullmatch(values[0]):
+        seconds = float(values[0])
+    else:
+        # The server's own clock where it shows it: ours may have been set wrong.
+        sent = _time_of_day(header(response, b"date"))
+        at = _time_of_day(values[0])
+        seconds = math.nan if at is None else at - (now if sent is None else sent)
+    return seconds if 0 < seconds < math.inf else None
+
+
+def header(response: Response, name: bytes) -> str | None:
+    values = _all(response, name)
+    return values[0] if values else None
+
+
+def media_type(response: Response) -> str | None:
+    value = header(response, b"content-type")
+    return None if value is None else _escape(value.partition(";")[0].strip().lower(), 80, "")
+
+
+def request_id(response: Response, secret: Secret) -> str | None:
+    value = header(response, b"x-request-id")
+    return None if value is None else redact(value, secret)[:_MESSAGE_CHARS]
+
+
+def redact(text: str, secret: Secret) -> str:
+    """Take the token out of what a server sent back."""
+    token = secret.reveal()
+    for form in {token, quote(token, safe=""), json.dumps(token)[1:-1]}:
+        text = text.replace(form, "***")
+    return text
+
+
+def escape(text: str, limit: int) -> str:
+    """Show text from the wire in a message or log: quoted, ASCII, on one line, cut."""
+    return _escape(text, limit)
+
+
+def _escape(text: str, limit: int, mark: str = "'") -> str:
+    shown = ascii(text[:limit])[1:-1]
+    return f"{mark}{shown[:limit]}{mark}"
+
+
+def _all(response: Response, name: bytes) -> list[str]:
+    return [
+        value.decode("utf-8", "surrogateescape").strip(" \t")
+        for key, value in response.headers
+        if key.lower() == name
+    ]
+
+
+def _time_of_day(value: str | None) -> float | None:
+    """Give the POSIX time of an HTTP date in any of its three forms; each of them is GMT."""
+    if value is None:
+        return None
+    try:
+        at = parsedate_to_datetime(value)
+        # Two of the forms come out without a zone.
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _said(text: str) -> dict[str, object]:
+    """Give the JSON object of an error's body; anything else says nothing."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _first(said: dict[str, object], keys: tuple[str, ...]) -> str | None:
+    for key in keys:
+        value = said.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+def _error_type(status: int) -> type[APIError]:
+    if 300 <= status < 400:
+        return RedirectError
+    if 500 <= status < 600:
+        return ServerError
+    return _ERRORS.get(status, APIError)
+
+
+def _describe(
+    response: Response, message: str | None, code: str | None, text: str, secret: Secret
+) -> str:
+    """Put an answer that says no into one line."""
+    status = response.status
+    parts = [f"{status} {_phrase(status)}"]
+    if status == 401:
+        parts.append("token rejected")
+    if 300 <= status < 400:
+        parts.append(_redirect(response, secret))
+    if message is not None:
+        parts.append(_escape(message, _MESSAGE_CHARS))
+    elif status >= 400 and text:
+        parts.append(_excerpt(response, text))
+    if code is not None and code != message:
+        parts.append(f"code {_escape(code, _MESSAGE_CHARS)}")
+    identity = request_id(response, secret)
+    if identity is not None:
+        parts.append(f"request id {_escape(identity, _EXCERPT_CHARS)}")
+    return ", ".join(parts)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(no standard status)"
+
+
+def _redirect(response: Response, secret: Secret) -> str:
+    """Name only the host of a redirect: its path may hold anything."""
+    try:
+        host = urlsplit(header(response, b"location") or "").hostname
+    except ValueError:
+        host = None
+    shown = _escape(redact(host, secret), _EXCERPT_CHARS) if host else "no host"
+    return f"a redirect to {shown} was not followed"
+
+
+def _excerpt(response: Response, text: str) -> str:
+    if not is_html(response):
+        return _escape(text, _MESSAGE_CHARS)
+    title = _TITLE.search(text)
+    shown = _escape(unescape(title[1]).strip(), _EXCERPT_CHARS) if title else "no title"
+    return f"text/html, {shown}"

@@ -1,0 +1,127 @@
+"""Calls of a client: in the pool of the running loop, and with one place that raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from flashback_async.bulk.fanout import Halt
+from flashback_async.config import Limits, RetryPolicy, Timeout
+from flashback_async.errors import ClientClosedError, EventLoopError, FlashbackError
+from flashback_async.http.auth import TokenSource
+from flashback_async.http.call import Call
+from flashback_async.http.pool import Pool
+from flashback_async.http.retry import Budget
+from flashback_async.http.values import Clock, Request, SystemClock, TransportFactory
+
+T = TypeVar("T")
+
+
+class Shared:
+    """What all views of a client share, and what outlives the event loop."""
+
+    def __init__(
+        self,
+        *,
+        make_transport: TransportFactory,
+        tokens: TokenSource,
+        limits: Limits,
+        borrowed: bool,
+    ) -> None:
+        self.limits = limits
+        self.tokens = tokens
+        self.budget = Budget()
+        self.clock: Clock = SystemClock()
+        self._make_transport = make_transport
+        self._borrowed = borrowed
+        self._pool: Pool | None = None
+        self._closed = False
+
+    def check_open(self) -> None:
+        """See to it that nobody has closed the client.
+
+        Raises:
+            ClientClosedError: Somebody has.
+        """
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+
+    def open_pool(self) -> Pool:
+        """Give the pool of the running loop, and open it where there is none.
+
+        Raises:
+            ClientClosedError: The client is closed.
+            EventLoopError: The client belongs to another live loop, or to the parent process.
+        """
+        self.check_open()
+        if self._pool is not None:
+            self._pool.check_use()
+            if not self._pool.is_stale:
+                return self._pool
+            if self._borrowed:
+                raise EventLoopError("the borrowed session belongs to an event loop that is gone")
+        self._pool = Pool(self._make_transport(), self.limits, self.clock)
+        return self._pool
+
+    async def close(self) -> None:
+        """End every call and close every connection; closing twice is fine."""
+        self._closed = True
+        if self._pool is not None and not self._pool.loop.is_closed():
+            self._pool.check_use()
+            await self._pool.close()
+
+    def abandon(self) -> bool:
+        """Let go of what nobody closed; tells whether there was something to close."""
+        if self._closed or self._pool is None:
+            return False
+        self._closed = True
+        self._pool.abandon()
+        return True
+
+
+class SessionManager:
+    """Make calls under the options of one view of a client."""
+
+    def __init__(self, shared: Shared, timeout: Timeout, retry: RetryPolicy) -> None:
+        self.shared = shared
+        self.timeout = timeout
+        self.retry = retry
+        self.check_open = shared.check_open
+
+    async def call(
+        self, request: Request, decode: Callable[[bytes], T], halt: Halt | None = None
+    ) -> T:
+        """Make one call: to its decoded answer, or to the one error that it ends with.
+
+        With ``halt`` the call is part of a bulk run, which a rejected token stops.
+        """
+        try:
+            result = await self._run(request, decode, halt)
+            if not isinstance(result, FlashbackError):
+                return result
+            failure: BaseException = result
+        except FlashbackError as error:
+            error.operation, error.bucket_id = request.operation, request.bucket_id
+            failure = error
+        except BaseException as error:  # cancellation, and what is raised by hooks of others
+            error.__cause__ = None
+            failure = error
+        # Frames of the libraries below hold the header with the token: none of them goes along.
+        failure.__context__ = None
+        raise failure.with_traceback(None)
+
+    async def _run(
+        self, request: Request, decode: Callable[[bytes], T], halt: Halt | None
+    ) -> T | FlashbackError:
+        shared = self.shared
+        call = Call(
+            request,
+            pool=shared.open_pool(),
+            tokens=shared.tokens,
+            budget=shared.budget,
+            clock=shared.clock,
+            timeout=self.timeout,
+            policy=self.retry,
+            halt=halt,
+        )
+        return await call.run(decode)

@@ -1,0 +1,373 @@
+"""One exchange through aiohttp: the only file that imports it, and where its errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import socket
+import ssl
+import sys
+from contextvars import ContextVar
+from functools import cache, lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from yarl import URL
+
+from flashback_async import errors
+from flashback_async.http import protocol
+from flashback_async.http.values import Attempt, Failure, Request, Response, Retry, Secret
+
+if TYPE_CHECKING:
+    from aiohttp.client_middlewares import ClientHandlerType
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+# Half of what may be buffered beyond a limit before the server is held back.
+_READ_BUFFER = 64 * 1024
+
+# What the running task is about to exchange, for the connector that aiohttp calls on the way.
+_current: ContextVar[Attempt | None] = ContextVar("flashback_async_attempt", default=None)
+
+
+class AiohttpTransport:
+    """Make exchanges with one origin over an aiohttp session, its own or a borrowed one.
+
+    Its own session resends nothing in secret, and uses no connection again on which something
+    arrived unasked. A borrowed one is never closed and never changed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        longest_lookup: float,
+        max_response_bytes: int,
+        proxy: str | None,
+        ssl_context: ssl.SSLContext | None,
+        session: aiohttp.ClientSession | None,
+    ) -> None:
+        self._base_url = base_url
+        self._longest_lookup = longest_lookup
+        self._max_response_bytes = max_response_bytes
+        self._proxy = proxy
+        self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
+        self._borrowed = session
+        self._session = session
+
+    def open(self) -> None:
+        if self._borrowed is not None:
+            _check_loop(self._borrowed)
+            return
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(self._longest_lookup),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_no_hidden_resend,),
+            read_bufsize=_READ_BUFFER,
+        )
+
+    async def close(self) -> None:
+        if self._borrowed is None and self._session is not None:
+            await self._session.close()
+
+    async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
+        session = self._session
+        if session is None or session.closed:
+            return Failure(errors.ClientClosedError("the aiohttp session is closed"))
+        outer = _current.set(attempt)
+        try:
+            response = await session.request(
+                request.method,
+                URL(self._base_url + request.target, encoded=True),
+                headers=_headers(secret, has_body=request.body is not None),
+                data=request.body,
+                allow_redirects=False,
+                raise_for_status=False,
+                proxy=self._proxy,
+                ssl=self._ssl,
+                timeout=_client_timeout(attempt.connect),
+            )
+            attempt.phase = "body"
+            try:
+                return await self._read(response, attempt)
+            except BaseException:
+                attempt.received = response.content.total_bytes
+                response.close()
+                raise
+        except (aiohttp.ClientError, OSError, _Dropped) as error:
+            return self._failure(error, attempt, secret)
+        finally:
+            _current.reset(outer)
+
+    async def _read(self, response: aiohttp.ClientResponse, attempt: Attempt) -> Response | Failure:
+        """Read the body, and of one that is not data no more than tells what it is."""
+        head = Response(response.status, response.raw_headers, b"")
+        is_data = protocol.holds_data(head)
+        limit = self._max_response_bytes if is_data else protocol.SNIPPET_BYTES
+        attempt.expected = response.content_length
+        if attempt.expected is not None and attempt.expected > limit and is_data:
+            response.close()
+            return _too_large(f"{attempt.expected} bytes are declared", limit)
+        body = await _read_up_to(limit, response)
+        if len(body) <= limit:
+            return head._replace(body=body)
+        response.close()
+        if is_data:
+            return _too_large("the body goes on", limit)
+        return head._replace(body=body[:limit], complete=False)
+
+    def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> Failure:
+        """Say in our own words what went wrong; nothing of aiohttp's goes along."""
+        if isinstance(error, _Dropped):
+            error = error.error
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return _not_connected(error, self._base_url, self._proxy)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            text = f"the proxy {_peer(self._proxy)} answered {error.status} to CONNECT"
+            return Failure(errors.ConnectError(text))
+        if isinstance(error, asyncio.TimeoutError):
+            text = f"connect timeout {attempt.connect:.1f} s to {_peer(self._base_url)}"
+            return Failure(errors.RequestTimeoutError(text), Retry.TRANSIENT)
+        if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+            return _not_understood(error, attempt, secret)
+        return _lost(error, attempt)
+
+
+def check_session(session: object) -> None:
+    """Check a session that is to be borrowed.
+
+    Raises:
+        ConfigurationError: It is none, is closed, or would send credentials of its own.
+    """
+    if session is None:
+        return
+    if not isinstance(session, aiohttp.ClientSession):
+        kind = type(session).__name__
+        raise errors.ConfigurationError(f"session must be an aiohttp.ClientSession, not {kind}")
+    if session.closed:
+        raise errors.ConfigurationError("session is closed")
+    if session.auth is not None:
+        raise errors.ConfigurationError(
+            "session has a default auth, which would take the place of the token"
+        )
+
+
+def _check_loop(session: aiohttp.ClientSession) -> None:
+    """See to it that a borrowed session was made in the running loop: elsewhere it would hang."""
+    loop = getattr(session, "_loop", None)  # the public property is on its way out
+    if loop is not None and loop is not asyncio.get_running_loop():
+        raise errors.EventLoopError("the borrowed session belongs to another event loop")
+
+
+class _Dropped(Exception):  # noqa: N818 - carries an error past aiohttp's own resend
+    """A connection that went away under a request."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.error = error
+
+
+async def _no_hidden_resend(
+    request: aiohttp.ClientRequest, handler: ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a GET again by itself: it does so on these two errors."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Dropped(error) from None
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tell a new connection from one used before, and use no dirty one again.
+
+    How many connections there are is the business of the client's own admission.
+    """
+
+    def __init__(self, longest_lookup: float) -> None:
+        super().__init__(limit=0, resolver=_Resolver(longest_lookup))
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        attempt = _current.get()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            handler = connection.protocol
+            if handler is None or attempt is None:
+                return connection
+            reused = handler in self._used
+            if reused and (attempt.fresh or handler.should_close):
+                connection.close()
+                continue
+            self._used.add(handler)
+            attempt.reused = reused
+            attempt.phase = "headers"
+            attempt.distrust = handler.force_close
+            return connection
+
+
+class _Resolver(AbstractResolver):
+    """Look names up as aiohttp does, but give up on a look-up that nobody waits for any more.
+
+    aiohttp shares look-ups between calls and shields them, so no caller's timeout ends one.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._resolver = aiohttp.DefaultResolver()
+        self._longest = longest
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        async with asyncio.timeout(self._longest):
+            return await self._resolver.resolve(host, port, family)
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+@cache
+def _user_agent() -> str:
+    """Name this package, Python and aiohttp, each by its first two numbers."""
+    ours, theirs = (
+        ".".join(text.split(".")[:2]) for text in (version("flashback-async"), aiohttp.__version__)
+    )
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"flashback-async/{ours} Python/{python} aiohttp/{theirs}"
+
+
+def _headers(secret: Secret, *, has_body: bool) -> dict[str, str]:
+    headers = {
+        "Accept": "application/json",
+        # Named, so that what is installed beside aiohttp does not decide what may come.
+        "Accept-Encoding": "gzip, deflate",
+        "User-Agent": _user_agent(),
+        "Authorization": f"Bearer {secret.reveal()}",
+    }
+    if has_body:
+        headers["Content-Type"] = "application/json"
+    return headers
+
+
+@lru_cache(maxsize=32)
+def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
+    """Leave to aiohttp the connect timeout alone: its others arm timers for every request."""
+    return aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=float("inf"))
+
+
+async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
+    """Read a body, and no more once it has passed the limit."""
+    length = response.content_length
+    if length is not None and length <= limit and "Content-Encoding" not in response.headers:
+        return await response.read()
+    blocks, size = [], 0
+    while size <= limit and (block := await response.content.readany()):
+        blocks.append(block)
+        size += len(block)
+    return b"".join(blocks)
+
+
+def _too_large(what: str, limit: int) -> Failure:
+    return Failure(
+        errors.ResponseTooLargeError(
+            f"the body is larger than Limits.max_response_bytes, {limit} bytes: {what}"
+        )
+    )
+
+
+def _not_connected(
+    error: aiohttp.ClientConnectorError, base_url: str, proxy: str | None
+) -> Failure:
+    """Tell apart why no connection was made."""
+    peer, reason = _peer(base_url), _reason(error.os_error)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = f"the certificate of {peer} was not accepted: {reason}"
+        return Failure(errors.CertificateError(text))
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return Failure(errors.ConnectError(f"no connection to the proxy {_peer(proxy)}: {reason}"))
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        text = f"the name of {peer} could not be resolved: {reason}"
+    elif base_url.startswith("https:") and isinstance(error.os_error, _HANDSHAKE_ERRORS):
+        text = f"the TLS handshake with {peer} failed: {reason}"
+    else:
+        text = f"no connection to {peer}: {reason}"
+    # A process out of descriptors only makes it worse by trying again.
+    local = error.os_error.errno in (errno.EMFILE, errno.ENFILE)
+    return Failure(errors.ConnectError(text), Retry.NEVER if local else Retry.TRANSIENT)
+
+
+# A peer that goes away once TCP is up does so during the handshake.
+_HANDSHAKE_ERRORS = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+
+
+def _reason(cause: OSError) -> str:
+    """Give the type, the text and the name of the number of an operating system's error."""
+    text = getattr(cause, "verify_message", None) or cause.strerror or str(cause)
+    if isinstance(cause, ConnectionRefusedError):
+        text = "refused"
+    code = errno.errorcode.get(cause.errno or 0)
+    shown = f"{type(cause).__name__}: {protocol.escape(text, 200)}"
+    return f"{shown} [{code}]" if code and not isinstance(cause, ssl.SSLError) else shown
+
+
+def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> Failure:
+    """Tell apart a body that ended early, an encoding that cannot be undone, and no HTTP."""
+    cause = _first_cause(error)
+    text = getattr(cause, "message", "") or str(cause)
+    if isinstance(cause, ContentEncodingError):
+        shown = protocol.escape(text, 120)
+        return Failure(errors.DecodeError(f"the content encoding cannot be undone: {shown}"))
+    if isinstance(cause, OSError) or text.startswith("Not enough data"):
+        return _lost(cause, attempt)
+    limit = isinstance(cause, LineTooLong)
+    rule = text.partition(" when reading")[0] if limit else text.partition("\n")[0].rstrip(":")
+    told = f"malformed HTTP: {protocol.escape(rule, 80)}"
+    if "Expected HTTP/" in text and (sample := _SAMPLE.search(protocol.redact(text, secret))):
+        told = f"not HTTP: the answer starts with {protocol.escape(sample[1], 32)}"
+    return Failure(errors.ProtocolError(told))
+
+
+# Where aiohttp shows the bytes that its parser could not read.
+_SAMPLE = re.compile(r"""\n\s*b['"](.*)['"]\n""")
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _lost(error: BaseException, attempt: Attempt) -> Failure:
+    """Say how far a connection had come when it was closed or reset."""
+    if attempt.phase == "body":
+        expected = "" if attempt.expected is None else f" of {attempt.expected}"
+        where = f"after {attempt.received}{expected} bytes of the body"
+    else:
+        where = "before response"
+    reset = isinstance(error, ConnectionResetError) or (
+        isinstance(error, OSError) and error.errno == errno.ECONNRESET
+    )
+    text = f"the connection was {'reset' if reset else 'closed'} {where}"
+    # What had come of an answer stands where the message of this error belongs.
+    began = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(
+        error.message, str
+    )
+    stale = attempt.reused and attempt.phase == "headers" and not began
+    failure = errors.ConnectionLostError(f"{text} [{type(error).__name__}]")
+    return Failure(failure, Retry.TRANSIENT, stale)
+
+
+def _peer(url: str | None) -> str:
+    """Name the host and port of a URL, without its user info."""
+    parts = urlsplit(url or "")
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{parts.port or (443 if parts.scheme == 'https' else 80)}"

@@ -1,0 +1,178 @@
+"""Where requests go: base URLs, proxies from the environment, and bucket ids in a URL."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from urllib.parse import SplitResult, quote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from flashback_async.errors import ConfigurationError, InvalidArgumentError
+
+MAX_ID_LENGTH = 256
+# Common servers refuse a URL of more than 8 KiB; half of that leaves room for any proxy.
+MAX_URL_BYTES = 4000
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Ids of these characters stand in a URL as they are; the two dot segments are caught apart.
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def show(value: object) -> str:
+    """Show a rejected value in a message: ASCII, and no more than 32 characters."""
+    text = ascii(value)
+    return text if len(text) <= 32 else f"{text[:29]}..."
+
+
+def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
+    """Check a base URL and give its one form: lower case, no default port, no slash at the end.
+
+    Raises:
+        ConfigurationError: It is not an absolute https URL (or http to loopback), or it holds
+            what a base URL cannot: user info, a query, a fragment.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"base_url must be text, not {type(text).__name__}")
+    parts = _split("base_url", text)
+    if parts.query or parts.fragment or "?" in text or "#" in text:
+        raise ConfigurationError("base_url must have no query and no fragment")
+    if "@" in parts.netloc:
+        raise ConfigurationError("base_url must not hold user info; the token is set apart")
+    host = _ascii_host("base_url", parts)
+    if parts.scheme == "http" and not (is_loopback(host) or allow_insecure_http):
+        raise ConfigurationError(
+            f"https required: base_url {show(text)} would send the token in clear text; "
+            "allow_insecure_http=True permits it"
+        )
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
+    if any(segment in (".", "..") for segment in path.split("/")):
+        raise ConfigurationError(f"base_url must have no '.' or '..' segment, not {show(text)}")
+    return f"{parts.scheme}://{_authority(parts, host)}{path}"
+
+
+def check_proxy(name: str, text: object) -> str:
+    """Check the URL of a proxy, whose user info is never shown.
+
+    Raises:
+        ConfigurationError: It is not an absolute http or https URL; the message says ``name``.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{name} must be text, not {type(text).__name__}")
+    _ascii_host(name, _split(name, text))
+    return text
+
+
+def environment_proxy(base_url: str) -> str | None:
+    """Give the proxy that ``HTTPS_PROXY`` and ``NO_PROXY`` set for this base URL, if any.
+
+    Plain http is meant for loopback and is never sent through a proxy of the environment.
+    """
+    parts = urlsplit(base_url)
+    proxy = getproxies_environment().get("https")
+    if not proxy or parts.scheme != "https" or proxy_bypass(parts.netloc):
+        return None
+    return check_proxy("HTTPS_PROXY", proxy if "://" in proxy else f"http://{proxy}")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address always means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_bucket_id(value: object, *, listed: bool = False) -> str:
+    """Check a bucket id before anything is sent; ``listed`` ids share one comma-separated value.
+
+    Raises:
+        InvalidArgumentError: It breaks a rule, which the message names.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"bucket_id must be text, not {type(value).__name__}")
+    problem = _problem_of_id(value, listed)
+    if problem:
+        raise InvalidArgumentError(f"bucket_id {problem}, not {show(value)}")
+    return value
+
+
+def segment(bucket_id: str) -> str:
+    """Encode a checked id as exactly one path segment."""
+    return bucket_id if _PLAIN_ID.fullmatch(bucket_id) else quote(bucket_id, safe="")
+
+
+def list_target(bucket_ids: tuple[str, ...] | None) -> str:
+    """Give the target of a list request; None asks for every bucket."""
+    if bucket_ids is None:
+        return "/bucket/stats"
+    return "/bucket/stats?bucketId=" + "%2C".join(quote(i, safe="") for i in bucket_ids)
+
+
+def listed_size(bucket_id: object) -> int:
+    """Give the bytes that an id takes in the URL of a list request, its comma included."""
+    if not isinstance(bucket_id, str):
+        return len("%2C")
+    return len(quote(bucket_id, safe="", errors="replace")) + len("%2C")
+
+
+def list_room(base_url: str) -> int:
+    """Give how many bytes of ids fit into the URL of one list request."""
+    return MAX_URL_BYTES - len(base_url) - len(list_target(()))
+
+
+def _split(name: str, text: str) -> SplitResult:
+    """Split a URL that is absolute and says http or https."""
+    if text != text.strip() or any(c <= " " or c == "\\" or c == "\x7f" for c in text):
+        raise ConfigurationError(f"{name} must hold no white space, controls or backslashes")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(f"{name} is not a URL, or its port is out of range") from None
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ConfigurationError(f"{name} must start with https:// or http://")
+    if port == 0:
+        raise ConfigurationError(f"{name} must have a port from 1 to 65535")
+    return parts
+
+
+def _ascii_host(name: str, parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    try:
+        encoded = host if ":" in host else host.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        encoded = ""
+    if not encoded.strip("."):
+        raise ConfigurationError(f"{name} must name a host")
+    return encoded
+
+
+def _authority(parts: SplitResult, host: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    port = parts.port
+    return shown if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{shown}:{port}"
+
+
+def _problem_of_id(value: str, listed: bool) -> str | None:
+    """Say which rule an id breaks, if any."""
+    if not value:
+        return "must not be empty"
+    if value in (".", ".."):
+        return "must not be a dot segment"
+    if _PLAIN_ID.fullmatch(value):
+        return None
+    if len(value) > MAX_ID_LENGTH:
+        return f"must have at most {MAX_ID_LENGTH} characters"
+    if value != value.strip():
+        return "must not start or end with white space"
+    if "/" in value or "\\" in value:
+        return "must not hold a slash or backslash"
+    if any(unicodedata.category(c) in _UNSEEN for c in value):
+        return "must hold no control, format or separator characters"
+    if listed and "," in value:
+        return "must hold no comma in a list call (it would become two ids)"
+    return None

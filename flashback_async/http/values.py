@@ -1,0 +1,129 @@
+"""What passes between the steps of a call."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import NamedTuple, NoReturn, Protocol
+
+from attrs import define, frozen
+
+from flashback_async.errors import FlashbackError
+
+
+class Secret:
+    """A token, or another text that no message, log, pickle or traceback may show."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
+
+
+class Request(NamedTuple):
+    """What to ask: all of it safe to send again, for every call of the API is a read."""
+
+    operation: str
+    method: str
+    target: str  # path and query below the base URL, percent-encoded
+    bucket_id: str | None = None
+    body: bytes | None = None
+
+
+class Response(NamedTuple):
+    """What came back: ``complete`` is False where the rest of a long body was left unread."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    complete: bool = True
+
+
+class Retry(Enum):
+    """Whether a failed request may be sent again, and as what it then counts."""
+
+    NEVER = "never"
+    TRANSIENT = "transient"
+    THROTTLED = "throttled"
+
+
+@frozen(slots=True)
+class Failure:
+    """Why an exchange gave no answer to decode.
+
+    ``stale`` says that a connection used before was gone before any byte of an answer: the
+    server has most likely not seen the request.
+    """
+
+    error: FlashbackError
+    retry: Retry = Retry.NEVER
+    stale: bool = False
+
+
+@define(slots=True)
+class Attempt:
+    """How far one exchange has come; the transport writes, the session reads it."""
+
+    connect: float  # seconds that a new connection may take
+    fresh: bool = False  # take no connection that was used before
+    reused: bool = False
+    phase: str = "connect"
+    received: int = 0  # bytes of the body
+    expected: int | None = None
+    distrust: Callable[[], None] | None = None  # keeps the connection from being used again
+
+
+class Refused(Exception):  # noqa: N818 - a signal between two steps, not an error for users
+    """An answer under status 200 that says ``"success": false``."""
+
+
+class Misdirected(Exception):  # noqa: N818 - a signal between two steps, not an error for users
+    """An answer that is about another bucket than the one asked for."""
+
+
+class Clock(Protocol):
+    """Time, sleep and chance, so that a test can stand in for them."""
+
+    def monotonic(self) -> float: ...
+    def wall(self) -> float: ...
+    def uniform(self, low: float, high: float) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The machine's own time and chance."""
+
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+    uniform = staticmethod(random.uniform)
+    sleep = staticmethod(asyncio.sleep)
+
+
+class Transport(Protocol):
+    """One exchange over the network; the seam beside which another transport can stand."""
+
+    def open(self) -> None:
+        """Make what belongs to the running loop; nothing is sent."""
+
+    async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
+        """Make one exchange, without any retry; only cancellation is raised."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection; closing twice is fine."""
+
+
+TransportFactory = Callable[[], Transport]
+TokenProvider = Callable[[], Awaitable[str]]

@@ -1,0 +1,1 @@
+"""What to ask: one module per resource of the API."""

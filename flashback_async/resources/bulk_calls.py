@@ -1,0 +1,70 @@
+"""What the resources share: a run of many calls of one client, and its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from flashback_async.bulk.fanout import Halt, check_concurrency, run
+from flashback_async.bulk.report import Outcome
+from flashback_async.errors import FlashbackError, InvalidArgumentError
+from flashback_async.http.session import SessionManager
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def run_calls(
+    manager: SessionManager,
+    call: Callable[[K, Halt], Awaitable[V]],
+    keys: Iterable[K] | AsyncIterable[K],
+    *,
+    concurrency: int | None,
+    deadline: float | None,
+    describe: Callable[[FlashbackError, K], None],
+) -> AsyncGenerator[Outcome[K, V], None]:
+    """Fan out within the limits of a client; a rejected token stops the run.
+
+    Raises:
+        InvalidArgumentError: ``concurrency`` or ``deadline`` is out of its range.
+    """
+    most = manager.shared.limits.max_concurrency
+    if concurrency is not None:
+        check_concurrency(concurrency)
+        most = min(most, concurrency)
+    halt = Halt()
+    return run(
+        lambda key: call(key, halt),
+        keys,
+        concurrency=most,
+        deadline=deadline,
+        halt=halt,
+        describe=describe,
+    )
+
+
+def check_ids(bucket_ids: object) -> None:
+    """Check that ids come as an iterable: each id is checked when its turn comes.
+
+    Raises:
+        InvalidArgumentError: They come as one text, or as nothing that can be iterated.
+    """
+    _refuse_text(bucket_ids)
+    if not isinstance(bucket_ids, Iterable):
+        raise InvalidArgumentError(
+            f"bucket_ids must be an iterable of ids, not {type(bucket_ids).__name__}"
+        )
+
+
+def check_ids_or_async(bucket_ids: object) -> None:
+    """Check ids as ``check_ids`` does, where an async iterable will do as well."""
+    _refuse_text(bucket_ids)
+    if not isinstance(bucket_ids, AsyncIterable):
+        check_ids(bucket_ids)
+
+
+def _refuse_text(bucket_ids: object) -> None:
+    if isinstance(bucket_ids, str | bytes | bytearray):
+        raise InvalidArgumentError(
+            "bucket_ids must be an iterable of ids, not one text, whose letters would be polled"
+        )

@@ -1,0 +1,207 @@
+"""How a bucket's nodes did on a day: ``POST /bucket/{bucketId}/stats``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import NamedTuple
+
+from flashback_async.bulk.batch import gather
+from flashback_async.bulk.fanout import Halt
+from flashback_async.bulk.report import Outcome, Report
+from flashback_async.errors import FlashbackError, InvalidArgumentError
+from flashback_async.http.codec import decode_node_stats, encode_day
+from flashback_async.http.session import SessionManager
+from flashback_async.http.urls import check_bucket_id, segment, show
+from flashback_async.http.values import Request
+from flashback_async.models import DailyNodeStats
+from flashback_async.resources.bulk_calls import check_ids, check_ids_or_async, run_calls
+
+_OPERATION = "node_stats.get"
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?"
+    r"(Z|[+-][0-9]{2}:?[0-9]{2})?",
+    re.IGNORECASE,
+)
+
+
+class BucketDay(NamedTuple):
+    """Name a bucket and a UTC day: the key of a run over node stats."""
+
+    bucket_id: str
+    day: date
+
+
+class NodeStatsResource:
+    """Ask how the nodes of buckets did on a day; reached as ``client.node_stats``."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
+
+    async def get(self, bucket_id: str, day: date | datetime | str) -> list[DailyNodeStats]:
+        """Get how a bucket's nodes did on a day (``POST /bucket/{bucketId}/stats``).
+
+        Args:
+            bucket_id: The bucket; anything but a plain id is percent-encoded as one segment.
+            day: A date, an aware datetime (its UTC day counts), or either as ISO 8601 text,
+                where text without an offset is UTC.
+
+        Raises:
+            InvalidArgumentError: The id or the day breaks a rule; nothing was sent.
+            BadRequestError: The API did not accept the day.
+            NotFoundError: There is no such bucket.
+            PermissionDeniedError: The token may not see it.
+            FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
+        """
+        return await self._get(BucketDay(bucket_id, _utc_day(day)))
+
+    async def get_many(
+        self,
+        bucket_ids: Iterable[str],
+        days: date | datetime | str | Iterable[date | datetime | str],
+        *,
+        concurrency: int | None = None,
+        deadline: float | None = None,
+    ) -> Report[BucketDay, list[DailyNodeStats]]:
+        """Get every pair of bucket and day, with an outcome for each: all days of the first id,
+        then all of the next.
+
+        A pair that is given twice is asked for once. A bad id is the outcome of its pairs.
+
+        Args:
+            bucket_ids: The buckets.
+            days: One day or an iterable of days, each as in ``get``.
+            concurrency: Calls at once, at least 1; None is ``Limits.max_concurrency``, which
+                rules in any case.
+            deadline: Seconds for the whole run; None sets no limit. What is not done by then
+                comes out with ``DeadlineExceededError``.
+
+        Raises:
+            InvalidArgumentError: A day is wrong, ``bucket_ids`` is one text or cannot be
+                iterated, or an option is out of its range.
+            ClientClosedError: The client is closed.
+        """
+        self._manager.check_open()
+        check_ids(bucket_ids)
+        ask = partial(self._run, concurrency=concurrency, deadline=deadline)
+        return await gather(_pairs(bucket_ids, _utc_days(days)), ask)
+
+    def iter_many(
+        self,
+        bucket_ids: Iterable[str] | AsyncIterable[str],
+        days: date | datetime | str | Iterable[date | datetime | str],
+        *,
+        concurrency: int | None = None,
+        deadline: float | None = None,
+    ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]:
+        """Get every pair of bucket and day, and give each outcome as it completes.
+
+        Memory is in proportion to the concurrency and the days, whatever the number of ids.
+        Leaving the loop stops what is under way; a generator with a name is closed with
+        ``contextlib.aclosing``.
+
+        Args:
+            bucket_ids: The buckets, read lazily.
+            days: One day or an iterable of days, each as in ``get``.
+            concurrency: As in ``get_many``.
+            deadline: As in ``get_many``; an async iterable is not read further.
+
+        Raises:
+            InvalidArgumentError: As in ``get_many``, at the call itself.
+        """
+        self._manager.check_open()
+        check_ids_or_async(bucket_ids)
+        checked = _utc_days(days)
+        if isinstance(bucket_ids, AsyncIterable):
+            keys: Iterable[BucketDay] | AsyncIterable[BucketDay] = _pairs_async(bucket_ids, checked)
+        else:
+            keys = _pairs(bucket_ids, checked)
+        return self._run(keys, concurrency=concurrency, deadline=deadline)
+
+    async def _get(self, key: BucketDay, halt: Halt | None = None) -> list[DailyNodeStats]:
+        bucket_id = check_bucket_id(key.bucket_id)
+        request = Request(
+            _OPERATION,
+            "POST",
+            f"/bucket/{segment(bucket_id)}/stats",
+            bucket_id,
+            encode_day(f"{key.day.isoformat()}T00:00:00.000Z"),
+        )
+        return await self._manager.call(request, decode_node_stats, halt)
+
+    def _run(
+        self,
+        keys: Iterable[BucketDay] | AsyncIterable[BucketDay],
+        *,
+        concurrency: int | None,
+        deadline: float | None,
+    ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]:
+        return run_calls(
+            self._manager,
+            self._get,
+            keys,
+            concurrency=concurrency,
+            deadline=deadline,
+            describe=_describe,
+        )
+
+
+def _describe(error: FlashbackError, key: BucketDay) -> None:
+    error.operation, error.bucket_id = _OPERATION, key.bucket_id
+
+
+def _pairs(bucket_ids: Iterable[str], days: list[date]) -> Iterator[BucketDay]:
+    return (BucketDay(bucket_id, day) for bucket_id in bucket_ids for day in days)
+
+
+async def _pairs_async(
+    bucket_ids: AsyncIterable[str], days: list[date]
+) -> AsyncIterator[BucketDay]:
+    async for bucket_id in bucket_ids:
+        for day in days:
+            yield BucketDay(bucket_id, day)
+
+
+def _utc_days(days: object) -> list[date]:
+    """Read one day or several."""
+    if isinstance(days, str | date) or not isinstance(days, Iterable):
+        return [_utc_day(days)]
+    return [_utc_day(day) for day in days]
+
+
+def _utc_day(value: object) -> date:
+    """Read a day, which counts in UTC."""
+    if isinstance(value, str):
+        value = _parsed(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidArgumentError(
+                f"day must be a date or an aware datetime, not the naive {show(value)}"
+            )
+        try:
+            return value.astimezone(UTC).date()
+        except OverflowError:
+            raise InvalidArgumentError("day must lie in the years 1 to 9999, in UTC") from None
+    if isinstance(value, date):
+        return value
+    raise InvalidArgumentError(
+        f"day must be a date, an aware datetime or ISO 8601 text, not {type(value).__name__}"
+    )
+
+
+def _parsed(text: str) -> date:
+    """Read ISO 8601 text; a time without an offset is UTC."""
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+        if _TIME.fullmatch(text):
+            at = datetime.fromisoformat(text)
+            return at if at.tzinfo else at.replace(tzinfo=UTC)
+    except ValueError:
+        pass  # such as the 30th of February
+    raise InvalidArgumentError(
+        f"day must be ISO 8601 text such as 2024-01-15 or 2024-01-15T00:00:00Z, not {show(text)}"
+    )
