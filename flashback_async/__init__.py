@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
         NodeStatus,
     )
     from flashback_async.resources.node_stats import BucketDay
+
+# Whoever wants to see the log adds a handler of their own.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # Loaded on first use, so that a program which needs only part of it starts fast.
 _HOMES = {

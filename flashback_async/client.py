@@ -166,9 +166,7 @@ class FlashbackClient:
                 source=self,
             )
 
-    def _set_up(
-        self, shared: Shared, base_url: str, timeout: Timeout, retry: RetryPolicy
-    ) -> None:
+    def _set_up(self, shared: Shared, base_url: str, timeout: Timeout, retry: RetryPolicy) -> None:
         _check_type("timeout", timeout, Timeout)
         _check_type("retry", retry, RetryPolicy)
         self._base_url = base_url

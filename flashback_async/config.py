@@ -110,7 +110,5 @@ class Limits:
     """
 
     max_concurrency: int = field(default=64, validator=_whole)
-    max_rate: float | None = field(
-        default=None, validator=attrs.validators.optional(_positive)
-    )
+    max_rate: float | None = field(default=None, validator=attrs.validators.optional(_positive))
     max_response_bytes: int = field(default=32 * 2**20, validator=_whole)

@@ -13,7 +13,7 @@ FlashbackError                    the base of all: operation, bucket_id, attempt
 │   ├── ConnectionLostError       closed or reset before the whole answer
 │   ├── RequestTimeoutError       (TimeoutError) one attempt took too long
 │   └── ProtocolError             the answer is not well-formed HTTP
-├── APIError                      the API said no: status, code, message, request_id, retry_after, body
+├── APIError                      status, code, message, request_id, retry_after, body
 │   ├── BadRequestError           400
 │   ├── AuthenticationError       401
 │   ├── PermissionDeniedError     403
@@ -75,7 +75,7 @@ class FlashbackError(Exception):
             return []
         about = self.operation
         if self.bucket_id is not None:
-            about += f" {ascii(self.bucket_id)}"
+            about += f" {self.bucket_id!a}"
         requests = "1 request" if self.attempts == 1 else f"{self.attempts} requests"
         return [about, f"{requests} sent in {self.elapsed:.2f} s"]
 

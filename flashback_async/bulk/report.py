@@ -88,11 +88,7 @@ class Report(Sequence[Outcome[K, V]]):
         A key that no dict can hold (bad input, such as a list among ids) is left out here; its
         outcome is in the report all the same.
         """
-        return {
-            o.key: o.error
-            for o in self._outcomes
-            if o.error is not None and can_hash(o.key)
-        }
+        return {o.key: o.error for o in self._outcomes if o.error is not None and can_hash(o.key)}
 
     def raise_for_errors(self) -> None:
         """Raise every error of the run at once; nothing happens where all succeeded.

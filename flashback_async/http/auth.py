@@ -10,8 +10,8 @@ from pathlib import Path
 from flashback_async.errors import ConfigurationError, TokenProviderError
 from flashback_async.http.values import Secret, TokenProvider
 
-TOKEN_VARIABLE = "FLASHBACK_TOKEN"  # noqa: S105 - the name of a variable, not a token
-TOKEN_FILE_VARIABLE = "FLASHBACK_TOKEN_FILE"  # noqa: S105
+TOKEN_VARIABLE = "FLASHBACK_TOKEN"
+TOKEN_FILE_VARIABLE = "FLASHBACK_TOKEN_FILE"
 
 # What may stand in an Authorization header after "Bearer ": visible ASCII.
 _USABLE = re.compile(r"[\x21-\x7e]+")

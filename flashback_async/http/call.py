@@ -1,4 +1,4 @@
-"""One call under way: admission, attempts, exchange, decipher, decode; it gives, never raises."""
+"""One call under way: admission, attempts, exchange, decipher, decode."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Call:
         self._plan = plan
         answer = await send_again(first, self._try, plan, self._clock.sleep, self._tell_of_retry)
         if plan.found_budget_empty and self._budget.tell_empty():
-            self._log(logging.WARNING, "the retry budget is empty: nothing is sent again for now")
+            self._log(logging.WARNING, "%s: retry budget empty, nothing is sent again for now")
         return answer
 
     async def _exchange(self, *, fresh: bool = False) -> Answer:
@@ -253,19 +253,20 @@ class Call:
             seconds = failure.error.retry_after or 0.0
             if flow.pause(self._clock.monotonic(), seconds):
                 self._log(
-                    logging.WARNING, "the server asked for a pause of %.2f s for all calls", seconds
+                    logging.WARNING,
+                    "%s: throttled, all calls of the client pause for %.2f s",
+                    seconds,
                 )
 
     def _reject(self, error: AuthenticationError, secret: Secret) -> None:
         if self._tokens.reject(secret):
-            self._log(logging.WARNING, "the token was rejected", error=error)
+            self._log(logging.WARNING, "%s: token rejected", error=error)
         if self._halt is not None and (self._refreshed or not self._tokens.can_refresh):
             self._halt.error = copy.copy(error)
 
-    async def _decode(
-        self, decode: Callable[[bytes], T], response: Response
-    ) -> T | FlashbackError:
-        assert self._secret is not None and self._attempt is not None  # noqa: S101 - an answer came
+    async def _decode(self, decode: Callable[[bytes], T], response: Response) -> T | FlashbackError:
+        assert self._secret is not None  # noqa: S101 - there is an answer
+        assert self._attempt is not None  # noqa: S101
         self._phase = "decoding the answer"
         try:
             if len(response.body) > _LONG_BODY:
@@ -322,10 +323,12 @@ class Call:
 
     def _tell_of_attempt(self, answer: Answer, seconds: float) -> None:
         if isinstance(answer, Response):
-            self._log(logging.DEBUG, "answer %d in %.3f s", answer.status, seconds, answer=answer)
+            self._log(
+                logging.DEBUG, "%s: answer %d in %.3f s", answer.status, seconds, answer=answer
+            )
         else:
             self._log(
-                logging.DEBUG, "failed in %.3f s: %s", seconds, answer.error, error=answer.error
+                logging.DEBUG, "%s: failed in %.3f s: %s", seconds, answer.error, error=answer.error
             )
 
     def _tell_of_retry(self, failure: Failure, seconds: float) -> None:
@@ -333,7 +336,7 @@ class Call:
             waits = self._pool.admission.pause_left() if seconds == 0 else seconds
             self._log(
                 logging.INFO,
-                "sent again in %.2f s: %s",
+                "%s: sent again in %.2f s: %s",
                 max(0.0, waits),
                 failure.error,
                 error=failure.error,
@@ -347,7 +350,7 @@ class Call:
         error: FlashbackError | None = None,
         answer: Response | None = None,
     ) -> None:
-        """Log a line about this call, with its facts as attributes of the record."""
+        """Log a line that begins with the operation, with facts as attributes of the record."""
         request_id = getattr(error, "request_id", None)
         if answer is not None and self._secret is not None:
             request_id = protocol.request_id(answer, self._secret)
@@ -359,7 +362,7 @@ class Call:
             "elapsed": self._clock.monotonic() - self._started,
             "request_id": request_id,
         }
-        logger.log(level, f"%s: {text}", self._request.operation, *values, extra=facts)
+        logger.log(level, text, self._request.operation, *values, extra=facts)
 
 
 def _progress(attempt: Attempt) -> str:

@@ -166,7 +166,7 @@ def _check_loop(session: aiohttp.ClientSession) -> None:
         raise errors.EventLoopError("the borrowed session belongs to another event loop")
 
 
-class _Dropped(Exception):  # noqa: N818 - carries an error past aiohttp's own resend
+class _Dropped(Exception):
     """A connection that went away under a request."""
 
     def __init__(self, error: Exception) -> None:

@@ -85,11 +85,11 @@ class Attempt:
     distrust: Callable[[], None] | None = None  # keeps the connection from being used again
 
 
-class Refused(Exception):  # noqa: N818 - a signal between two steps, not an error for users
+class Refused(Exception):
     """An answer under status 200 that says ``"success": false``."""
 
 
-class Misdirected(Exception):  # noqa: N818 - a signal between two steps, not an error for users
+class Misdirected(Exception):
     """An answer that is about another bucket than the one asked for."""
 
 

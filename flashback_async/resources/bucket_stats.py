@@ -181,9 +181,7 @@ class _Lists:
         target = list_target(tuple(bucket_id for _, bucket_id in batch.entries))
         return await self._manager.call(Request(_LIST, "GET", target), decode_stats)
 
-    async def _ask_batch(
-        self, batch: Batch[str], halt: Halt
-    ) -> list[Outcome[str, BucketStats]]:
+    async def _ask_batch(self, batch: Batch[str], halt: Halt) -> list[Outcome[str, BucketStats]]:
         """Ask for the ids of a batch; every one of them has its outcome, good or bad."""
         started = time.monotonic()
         results: dict[int, BucketStats | FlashbackError] = {}
@@ -200,9 +198,7 @@ class _Lists:
             for place, bucket_id in batch.entries
         ]
 
-    async def _ask(
-        self, ids: list[str], halt: Halt
-    ) -> dict[str, BucketStats | FlashbackError]:
+    async def _ask(self, ids: list[str], halt: Halt) -> dict[str, BucketStats | FlashbackError]:
         """Ask for some ids in one list; a refused list is halved until the culprit is alone."""
         request = Request(_LIST, "GET", list_target(tuple(ids)))
         try:

@@ -66,10 +66,10 @@ class NodeStatsResource:
         concurrency: int | None = None,
         deadline: float | None = None,
     ) -> Report[BucketDay, list[DailyNodeStats]]:
-        """Get every pair of bucket and day, with an outcome for each: all days of the first id,
-        then all of the next.
+        """Get every pair of bucket and day, with an outcome for each.
 
-        A pair that is given twice is asked for once. A bad id is the outcome of its pairs.
+        They come in the order of the input: all days of the first id, then all of the next. A
+        pair that is given twice is asked for once. A bad id is the outcome of its pairs.
 
         Args:
             bucket_ids: The buckets.
