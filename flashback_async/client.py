@@ -60,6 +60,7 @@ class FlashbackClient:
     bucket_stats: BucketStatsResource
     node_stats: NodeStatsResource
     status: StatusResource
+    _base_url = "(not made)"  # what a traceback shows of a client whose settings were refused
 
     def __init__(
         self,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 import attrs
 from attrs import field, frozen
 
-from flashback_async.errors import ConfigurationError
+from flashback_async.errors import ConfigurationError, show
+
+
+_MOST = sys.float_info.max
 
 
 def _named(instance: object, attribute: attrs.Attribute[Any]) -> str:
@@ -16,18 +19,16 @@ def _named(instance: object, attribute: attrs.Attribute[Any]) -> str:
 
 
 def _positive(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    number = _number(_named(instance, attribute), value)
-    if number <= 0:
+    if _number(_named(instance, attribute), value) <= 0:
         raise ConfigurationError(
-            f"{_named(instance, attribute)} must be above 0, not {ascii(value)[:32]}"
+            f"{_named(instance, attribute)} must be above 0, not {show(value)}"
         )
 
 
 def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    number = _number(_named(instance, attribute), value)
-    if number < 0:
+    if _number(_named(instance, attribute), value) < 0:
         raise ConfigurationError(
-            f"{_named(instance, attribute)} must not be below 0, not {ascii(value)[:32]}"
+            f"{_named(instance, attribute)} must not be below 0, not {show(value)}"
         )
 
 
@@ -36,14 +37,14 @@ def _whole(instance: object, attribute: attrs.Attribute[Any], value: object) -> 
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(f"{name} must be a whole number, not {type(value).__name__}")
     if value < 1:
-        raise ConfigurationError(f"{name} must be at least 1, not {ascii(value)[:32]}")
+        raise ConfigurationError(f"{name} must be at least 1, not {show(value)}")
 
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{name} must be a number, not {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be finite, not {value}")
+    if not -_MOST <= value <= _MOST:
+        raise ConfigurationError(f"{name} must be finite, not {show(value)}")
     return value
 
 

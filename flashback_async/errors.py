@@ -30,6 +30,15 @@ from __future__ import annotations
 from typing import Any, Self
 
 
+def show(value: object) -> str:
+    """Show a rejected value in a message: in ASCII, on one line, and not much of it."""
+    try:
+        text = ascii(value)
+    except ValueError:  # a number of more digits than Python writes out
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= 32 else f"{text[:29]}..."
+
+
 class FlashbackError(Exception):
     """Describe why a call of this package failed; the base of every error it raises.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import math
+import sys
 import time
 from collections import deque
 from collections.abc import (
@@ -19,7 +19,12 @@ from collections.abc import (
 from typing import Generic, TypeVar
 
 from flashback_async.bulk.report import Outcome
-from flashback_async.errors import DeadlineExceededError, FlashbackError, InvalidArgumentError
+from flashback_async.errors import (
+    DeadlineExceededError,
+    FlashbackError,
+    InvalidArgumentError,
+    show,
+)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -83,7 +88,7 @@ def run(
     check_concurrency(concurrency)
     _check_deadline(deadline)
     halt = Halt() if halt is None else halt
-    workers = _Workers(func, _iterator(keys), concurrency, halt, describe)
+    workers = _Workers(func, keys, concurrency, halt, describe)
     return _outcomes(workers, deadline)
 
 
@@ -95,7 +100,7 @@ def check_concurrency(value: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidArgumentError(
-            f"concurrency must be a whole number of at least 1, not {ascii(value)[:32]}"
+            f"concurrency must be a whole number of at least 1, not {show(value)}"
         )
 
 
@@ -103,17 +108,9 @@ def _check_deadline(value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgumentError(f"deadline must be seconds or None, not {ascii(value)[:32]}")
-    if not (math.isfinite(value) and value > 0):
-        raise InvalidArgumentError(f"deadline must be finite and above 0, not {value}")
-
-
-def _iterator(keys: Iterable[K] | AsyncIterable[K]) -> Iterator[K] | AsyncIterator[K]:
-    if isinstance(keys, AsyncIterable):
-        return aiter(keys)
-    if isinstance(keys, Iterable):
-        return iter(keys)
-    raise InvalidArgumentError(f"keys must be iterable, not {type(keys).__name__}")
+        raise InvalidArgumentError(f"deadline must be seconds or None, not {show(value)}")
+    if not 0 < value <= sys.float_info.max:
+        raise InvalidArgumentError(f"deadline must be finite and above 0, not {show(value)}")
 
 
 async def _outcomes(
@@ -136,14 +133,21 @@ class _Workers(Generic[K, V]):
     def __init__(
         self,
         func: Callable[[K], Awaitable[V]],
-        source: Iterator[K] | AsyncIterator[K],
+        keys: Iterable[K] | AsyncIterable[K],
         concurrency: int,
         halt: Halt,
         describe: Callable[[FlashbackError, K], None] | None,
     ) -> None:
         self.done: deque[Outcome[K, V]] = deque()
         self._func = func
-        self._source = source
+        self._plain: Iterator[K] | None = None
+        self._async: AsyncIterator[K] | None = None
+        if isinstance(keys, AsyncIterable):
+            self._async = aiter(keys)
+        elif isinstance(keys, Iterable):
+            self._plain = iter(keys)
+        else:
+            raise InvalidArgumentError(f"keys must be iterable, not {type(keys).__name__}")
         self._concurrency = concurrency
         self._halt = halt
         self._describe = describe
@@ -184,8 +188,8 @@ class _Workers(Generic[K, V]):
 
     def unsent(self) -> Iterator[Outcome[K, V]]:
         """Give the keys that a halted run has not started; raise what the source raised."""
-        if self._halt.error is not None and isinstance(self._source, Iterator):
-            while (item := self._next_key()) is not None:
+        if self._halt.error is not None and self._plain is not None:
+            while (item := self._next_key(self._plain)) is not None:
                 yield Outcome(*item, None, self._halted(item[1], under_way=False), 0.0)
         if self._source_error is not None:
             raise self._source_error
@@ -212,7 +216,13 @@ class _Workers(Generic[K, V]):
 
     async def _work(self) -> None:
         """Take keys and call for them until none is left."""
-        while (item := await self._take_key()) is not None:
+        while self._goes_on():
+            if self._plain is not None:
+                item = self._next_key(self._plain)
+            else:
+                item = await self._take_key()
+            if item is None:
+                return
             self._start_another()
             index, key = item
             started = time.monotonic()
@@ -222,7 +232,7 @@ class _Workers(Generic[K, V]):
             except FlashbackError as failure:
                 error = failure
             except asyncio.CancelledError:
-                if not self._expired:
+                if self._stopped or not self._expired:
                     raise
                 error = self._halted(key, under_way=True)
             self.done.append(Outcome(index, key, value, error, time.monotonic() - started))
@@ -230,19 +240,36 @@ class _Workers(Generic[K, V]):
             if self._halt.error is not None:
                 self._stop_reading()
             # Whoever takes the outcomes sets the pace: no more of them are kept than workers.
-            while len(self.done) >= self._concurrency:
+            while len(self.done) >= self._concurrency and not self._stopped:
                 self._room.clear()
                 await self._room.wait()
 
+    def _goes_on(self) -> bool:
+        return self._halt.error is None and not self._stopped
+
+    def _next_key(self, source: Iterator[K]) -> tuple[int, K] | None:
+        """Take the next key of a plain iterator."""
+        if self._exhausted:
+            return None
+        try:
+            key = next(source)
+        except StopIteration:
+            self._exhausted = True
+            return None
+        except Exception as error:
+            self._exhausted, self._source_error = True, error
+            return None
+        self._keys_read += 1
+        return self._keys_read - 1, key
+
     async def _take_key(self) -> tuple[int, K] | None:
-        if isinstance(self._source, Iterator):
-            return None if self._halt.error is not None else self._next_key()
+        """Take the next key of an async iterator, one worker at a time."""
         async with self._reading:
-            if self._exhausted or self._halt.error is not None:
+            if self._exhausted or self._halt.error is not None or self._async is None:
                 return None
             self._reader = asyncio.current_task()
             try:
-                key = await anext(self._source)
+                key = await anext(self._async)
             except StopAsyncIteration:
                 self._exhausted = True
                 return None
@@ -254,28 +281,14 @@ class _Workers(Generic[K, V]):
         self._keys_read += 1
         return self._keys_read - 1, key
 
-    def _next_key(self) -> tuple[int, K] | None:
-        """Take the next key of a plain iterator."""
-        if self._exhausted or not isinstance(self._source, Iterator):
-            return None
-        try:
-            key = next(self._source)
-        except StopIteration:
-            self._exhausted = True
-            return None
-        except Exception as error:
-            self._exhausted, self._source_error = True, error
-            return None
-        self._keys_read += 1
-        return self._keys_read - 1, key
-
     def _start_another(self) -> None:
         """Start one more worker in the next turn of the loop, where a key may wait for it.
 
         Not in this turn: a worker may begin to run as it is made, and would start the next one
         from inside this one.
         """
-        if self._starting is None and len(self._tasks) < self._concurrency and not self._exhausted:
+        more = len(self._tasks) < self._concurrency and not self._exhausted
+        if more and self._starting is None and not self._stopped:
             self._starting = asyncio.get_running_loop().call_soon(self._start_worker)
 
     def _start_worker(self) -> None:

@@ -78,30 +78,30 @@ class Admission:
         """Give the seconds until the server's pause is over; 0 or less where there is none."""
         return self.flow.opens_at - self._clock.monotonic()
 
-    def enter_at_once(self) -> int | None:
-        """Take a slot if nothing is in the way; gives the round of the request, or None."""
+    def enter_at_once(self) -> bool:
+        """Take a slot if nothing is in the way of sending; tells whether it did."""
         flow = self.flow
         if self._pace is not None or self._waiting or not flow.has_slot() or self.pause_left() > 0:
-            return None
+            return False
         flow.take()
-        return flow.round
+        return True
 
-    async def enter(self, patience: Callable[[], float]) -> int | None:
+    async def enter(self, patience: Callable[[], float]) -> bool:
         """Wait for leave to send and take a slot, to be given back with ``leave``.
 
-        Gives the round of the request, or None, and no slot, where the server's pause outlasts
-        ``patience``, the seconds that the caller can still wait.
+        False, and no slot, where the server's pause outlasts ``patience``, the seconds that the
+        caller can still wait.
         """
         while True:
             while (pause := self.pause_left()) > 0:
                 if pause > patience():
-                    return None
+                    return False
                 await self._clock.sleep(pause)
             await self._take_slot()
             if self._pace is not None:
                 await self._keep_pace(self._pace)
             if self.pause_left() <= 0:
-                return self.flow.round
+                return True
             self.leave()
 
     def leave(self) -> None:

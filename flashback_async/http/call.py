@@ -54,10 +54,21 @@ class Call:
     costs it none, and a rejected token stops the run.
     """
 
+    # Set on a call only where it leaves the straight way from one request to one answer.
+    _phase = "before it began"
+    _attempts = 0
+    _round = 0
+    _attempt: Attempt | None = None
+    _secret: Secret | None = None
+    _plan: Plan | None = None
+    _last_error: FlashbackError | None = None
+    _request_ids: tuple[str, ...] = ()
+    _resent = False
+    _refreshed = False
+
     def __init__(
         self,
         request: Request,
-        *,
         pool: Pool,
         tokens: TokenSource,
         budget: Budget,
@@ -77,38 +88,45 @@ class Call:
         self._scope = pool.deadlines.scope()
         self._started = clock.monotonic()
         self._ends = self._started + timeout.total if halt is None else math.inf
-        self._phase = "before it began"
-        self._attempts = 0
-        self._attempt: Attempt | None = None
-        self._secret: Secret | None = None
-        self._plan: Plan | None = None
-        self._last_error: FlashbackError | None = None
-        self._request_ids: list[str] = []
-        self._resent = self._refreshed = False
 
     async def run(self, decode: Callable[[bytes], T]) -> T | FlashbackError:
         """Give the decoded answer, or the error that the call ends with."""
         with self._scope:
-            self._scope.until(self._ends, Cut.TOTAL)
-            answer = await self._try()
-            if isinstance(answer, Failure) and answer.retry is not Retry.NEVER:
-                answer = await self._try_again(answer)
-            elif isinstance(answer, Response):
+            answer = await self._exchange()
+            if isinstance(answer, Response):
                 self._budget.reward()
+            else:
+                answer = await self._recover(answer)
             if isinstance(answer, Failure):
                 return self._finish(answer.error)
-            return await self._decode(decode, answer)
+            if len(answer.body) > _LONG_BODY:
+                return await asyncio.to_thread(self._decode, decode, answer)
+            return self._decode(decode, answer)
         return self._finish(self._cut_off())
 
     # Attempts.
 
+    async def _recover(self, failure: Failure) -> Answer:
+        """Make the attempts that are left to a call whose first one failed."""
+        answer = await self._make_good(failure)
+        if isinstance(answer, Response) or answer.retry is Retry.NEVER:
+            return answer
+        plan = Plan(self._policy, self._budget, self._clock, self._time_left, self._patience)
+        self._plan = plan
+        answer = await send_again(answer, self._try, plan, self._clock.sleep, self._tell_of_retry)
+        if plan.found_budget_empty and self._budget.tell_empty():
+            self._log(logging.WARNING, "%s: retry budget empty, nothing is sent again for now")
+        return answer
+
     async def _try(self) -> Answer:
-        """Make one attempt: an exchange, and one more where the first was not really one."""
-        answer = await self._exchange()
+        return await self._make_good(await self._exchange())
+
+    async def _make_good(self, answer: Answer) -> Answer:
+        """Repeat an exchange that was not really an attempt: a dead connection, an old token."""
         if isinstance(answer, Failure) and answer.stale and self._may_resend():
             self._resent = True
             answer = await self._exchange(fresh=True)
-        if self._is_old_token(answer):
+        if isinstance(answer, Failure) and self._is_old_token(answer):
             self._refreshed = True
             answer = await self._exchange()
         return answer
@@ -116,100 +134,85 @@ class Call:
     def _may_resend(self) -> bool:
         return not self._resent and self._policy.max_attempts > 1
 
-    def _is_old_token(self, answer: Answer) -> bool:
-        return (
-            isinstance(answer, Failure)
-            and isinstance(answer.error, AuthenticationError)
-            and self._tokens.can_refresh
-            and not self._refreshed
-        )
-
-    async def _try_again(self, first: Failure) -> Answer:
-        """Make the attempts after a failed first one."""
-        plan = Plan(self._policy, self._budget, self._clock, self._time_left, self._patience)
-        self._plan = plan
-        answer = await send_again(first, self._try, plan, self._clock.sleep, self._tell_of_retry)
-        if plan.found_budget_empty and self._budget.tell_empty():
-            self._log(logging.WARNING, "%s: retry budget empty, nothing is sent again for now")
-        return answer
+    def _is_old_token(self, failure: Failure) -> bool:
+        rejected = isinstance(failure.error, AuthenticationError)
+        return rejected and self._tokens.can_refresh and not self._refreshed
 
     async def _exchange(self, *, fresh: bool = False) -> Answer:
         """Send the request once, with leave to send and with a token."""
-        admitted = await self._admit()
-        if isinstance(admitted, Failure):
-            return admitted
+        admission = self._pool.admission
+        if not admission.enter_at_once() and not await self._wait_for_leave():
+            return self._paused()
+        answer: Answer
         try:
+            if self._halt is not None and self._halt.error is not None:
+                return Failure(copy.copy(self._halt.error))
             secret = self._tokens.kept or await self._fetch_token()
             if isinstance(secret, TokenProviderError):
                 return Failure(secret)
-            attempt = Attempt(self._timeout.connect, fresh)
-            began = self._clock.monotonic()
-            answer = await self._send(secret, attempt)
-        finally:
-            self._pool.admission.leave()
-        if isinstance(answer, Response):
-            answer = self._decipher(answer, secret, admitted)
-        if isinstance(answer, Failure):
-            self._last_error = answer.error
-        if logger.isEnabledFor(logging.DEBUG):
-            self._tell_of_attempt(answer, self._clock.monotonic() - began)
-        return answer
-
-    async def _fetch_token(self) -> Secret | TokenProviderError:
-        self._phase = "waiting for the token"
-        return await self._tokens.fetch()
-
-    async def _send(self, secret: Secret, attempt: Attempt) -> Answer:
-        """Make the exchange, in the time that an attempt and the call have."""
-        attempt_ends = self._clock.monotonic() + self._timeout.attempt
-        if attempt_ends < self._ends:
-            self._scope.until(attempt_ends, Cut.ATTEMPT)
-        else:
-            self._scope.until(self._ends, Cut.TOTAL)
-        self._attempts += 1
-        self._attempt, self._secret, self._phase = attempt, secret, "in an attempt"
-        if self._plan is not None:
-            self._plan.sent()
-        answer: Answer
-        try:
+            attempt = self._begin_attempt(secret, fresh)
             answer = await self._pool.transport.send(self._request, secret, attempt)
         except asyncio.CancelledError:
             if not self._scope.absorbs(Cut.ATTEMPT):
                 raise
-            text = f"the attempt took longer than {self._timeout.attempt} s, {_progress(attempt)}"
-            answer = Failure(RequestTimeoutError(text), Retry.TRANSIENT)
-        self._scope.until(self._ends, Cut.TOTAL)
+            answer = self._timed_out()
+        finally:
+            admission.leave()
         self._phase = "between two attempts"
+        if isinstance(answer, Response):
+            answer = self._decipher(answer)
+        if isinstance(answer, Failure):
+            self._scope.until(self._ends, Cut.TOTAL)
+            self._last_error = answer.error
+        if logger.isEnabledFor(logging.DEBUG):
+            self._tell_of_attempt(answer)
         return answer
+
+    async def _fetch_token(self) -> Secret | TokenProviderError:
+        self._phase = "waiting for the token"
+        self._scope.until(self._total_end(), Cut.TOTAL)
+        return await self._tokens.fetch()
+
+    def _begin_attempt(self, secret: Secret, fresh: bool) -> Attempt:
+        """Start the time of an attempt, or what is left of the call's."""
+        now = self._clock.monotonic()
+        attempt = Attempt(self._timeout.connect, fresh, began=now)
+        ends = self._total_end()
+        if now + self._timeout.attempt < ends:
+            self._scope.until(now + self._timeout.attempt, Cut.ATTEMPT)
+        else:
+            self._scope.until(ends, Cut.TOTAL)
+        self._attempts += 1
+        self._attempt, self._secret, self._phase = attempt, secret, "in an attempt"
+        self._round = self._pool.admission.flow.round
+        if self._plan is not None:
+            self._plan.sent()
+        return attempt
+
+    def _timed_out(self) -> Failure:
+        text = f"the attempt took longer than {self._timeout.attempt} s, {_progress(self._attempt)}"
+        return Failure(RequestTimeoutError(text), Retry.TRANSIENT)
 
     # Admission.
 
-    async def _admit(self) -> int | Failure:
-        """Wait for leave to send; gives the round that the request belongs to."""
-        admission = self._pool.admission
-        admitted = admission.enter_at_once()
-        if admitted is None:
-            admitted = await self._wait_for_leave()
-        if admitted is None:
-            return self._paused()
-        if self._halt is None:
-            return admitted
-        if self._halt.error is not None:
-            admission.leave()
-            return Failure(copy.copy(self._halt.error))
-        if self._ends == math.inf:
-            self._ends = self._clock.monotonic() + self._timeout.total
-        return admitted
-
-    async def _wait_for_leave(self) -> int | None:
+    async def _wait_for_leave(self) -> bool:
+        """Wait to be admitted; False where the server's pause outlasts the call."""
         self._phase = "waiting for a slot"
+        admission = self._pool.admission
         if self._halt is None:
-            return await self._pool.admission.enter(self._patience)
+            self._scope.until(self._ends, Cut.TOTAL)
+            return await admission.enter(self._patience)
         left = self._time_left()
         self._scope.until(None, Cut.TOTAL)
-        admitted = await self._pool.admission.enter(self._patience)
+        entered = await admission.enter(self._patience)
         self._ends = self._clock.monotonic() + left
-        return admitted
+        return entered
+
+    def _total_end(self) -> float:
+        """Give the moment at which the call's time is up; a bulk key's starts with its admission."""
+        if self._ends == math.inf:
+            self._ends = self._clock.monotonic() + self._timeout.total
+        return self._ends
 
     def _paused(self) -> Failure:
         """Give the error of a call that has less time than the server's pause."""
@@ -229,26 +232,26 @@ class Call:
 
     # Answers.
 
-    def _decipher(self, response: Response, secret: Secret, sent_in: int) -> Answer:
+    def _decipher(self, response: Response) -> Answer:
         """Tell data from a refusal, and let the whole client learn from the answer."""
-        if protocol.holds_data(response):
+        if protocol.is_data(response.status, response.headers):
             self._pool.admission.flow.answered()
             return response
-        failure = protocol.failure_of(response, secret, self._clock.wall())
+        failure = protocol.failure_of(response, self._sent_secret, self._clock.wall())
         if failure.retry is Retry.THROTTLED:
-            self._throttle(failure, sent_in)
+            self._throttle(failure)
         else:
             self._pool.admission.flow.answered()
         if isinstance(failure.error, AuthenticationError):
-            self._reject(failure.error, secret)
+            self._reject(failure.error)
         if isinstance(failure.error, APIError) and failure.error.request_id is not None:
-            self._request_ids.append(failure.error.request_id)
+            self._request_ids += (failure.error.request_id,)
         return failure
 
-    def _throttle(self, failure: Failure, sent_in: int) -> None:
+    def _throttle(self, failure: Failure) -> None:
         """Slow every call of the client down, and pause all where the server said how long."""
         flow = self._pool.admission.flow
-        flow.throttled(sent_in)
+        flow.throttled(self._round)
         if is_pause(failure, self._policy) and isinstance(failure.error, APIError):
             seconds = failure.error.retry_after or 0.0
             if flow.pause(self._clock.monotonic(), seconds):
@@ -258,35 +261,31 @@ class Call:
                     seconds,
                 )
 
-    def _reject(self, error: AuthenticationError, secret: Secret) -> None:
-        if self._tokens.reject(secret):
+    def _reject(self, error: AuthenticationError) -> None:
+        if self._tokens.reject(self._sent_secret):
             self._log(logging.WARNING, "%s: token rejected", error=error)
         if self._halt is not None and (self._refreshed or not self._tokens.can_refresh):
             self._halt.error = copy.copy(error)
 
-    async def _decode(self, decode: Callable[[bytes], T], response: Response) -> T | FlashbackError:
-        assert self._secret is not None  # noqa: S101 - there is an answer
-        assert self._attempt is not None  # noqa: S101
-        self._phase = "decoding the answer"
+    def _decode(self, decode: Callable[[bytes], T], response: Response) -> T | FlashbackError:
         try:
-            if len(response.body) > _LONG_BODY:
-                return await asyncio.to_thread(decode, response.body)
             return decode(response.body)
-        except Refused:
-            error: FlashbackError = protocol.api_error(response, self._secret, self._clock.wall())
-        except Misdirected as answer:
-            # Whatever comes next on this connection may be another call's answer as well.
-            if self._attempt.distrust is not None:
-                self._attempt.distrust()
-            error = self._misdirected(str(answer))
-            protocol.complete(error, response, self._secret)
         except DecodeError as failure:
-            error = protocol.complete(failure, response, self._secret)
+            error: FlashbackError = failure
+        except Misdirected as answer:
+            error = self._misdirected(str(answer))
+        except Refused:
+            error = protocol.api_error(response, self._sent_secret, self._clock.wall())
         except FlashbackError as failure:
             error = failure
+        if isinstance(error, DecodeError):
+            protocol.complete(error, response, self._sent_secret)
         return self._finish(error)
 
     def _misdirected(self, got: str) -> DecodeError:
+        # Whatever comes next on this connection may be another call's answer as well.
+        if self._attempt is not None and self._attempt.distrust is not None:
+            self._attempt.distrust()
         expected = protocol.escape(self._request.bucket_id or "", 80)
         return DecodeError(
             f"$.bucketId: expected {expected}, got {protocol.escape(got, 80)}", path="$.bucketId"
@@ -297,7 +296,7 @@ class Call:
     def _cut_off(self) -> FlashbackError:
         """Give the error of a call that was ended from outside of its attempts."""
         where = self._phase
-        if where == "in an attempt" and self._attempt is not None:
+        if where == "in an attempt":
             where = f"in attempt {self._attempts}, {_progress(self._attempt)}"
         if self._scope.cut is Cut.CLOSED:
             return ClientClosedError(f"client closed {where}")
@@ -307,6 +306,12 @@ class Call:
         if self._last_error is not None:
             error._remark(f"before that: {self._last_error}")
         return error
+
+    @property
+    def _sent_secret(self) -> Secret:
+        """The token that the last answer may hold."""
+        assert self._secret is not None  # noqa: S101 - an answer came to something that was sent
+        return self._secret
 
     def _finish(self, error: FlashbackError) -> FlashbackError:
         """Say in an error which call it ended."""
@@ -321,15 +326,15 @@ class Call:
 
     # The log.
 
-    def _tell_of_attempt(self, answer: Answer, seconds: float) -> None:
+    def _tell_of_attempt(self, answer: Answer) -> None:
+        began = self._started if self._attempt is None else self._attempt.began
+        seconds = self._clock.monotonic() - began
         if isinstance(answer, Response):
-            self._log(
-                logging.DEBUG, "%s: answer %d in %.3f s", answer.status, seconds, answer=answer
-            )
+            text = "%s: answer %d in %.3f s"
+            self._log(logging.DEBUG, text, answer.status, seconds, answer=answer)
         else:
-            self._log(
-                logging.DEBUG, "%s: failed in %.3f s: %s", seconds, answer.error, error=answer.error
-            )
+            text = "%s: failed in %.3f s: %s"
+            self._log(logging.DEBUG, text, seconds, answer.error, error=answer.error)
 
     def _tell_of_retry(self, failure: Failure, seconds: float) -> None:
         if logger.isEnabledFor(logging.INFO):
@@ -352,8 +357,8 @@ class Call:
     ) -> None:
         """Log a line that begins with the operation, with facts as attributes of the record."""
         request_id = getattr(error, "request_id", None)
-        if answer is not None and self._secret is not None:
-            request_id = protocol.request_id(answer, self._secret)
+        if answer is not None:
+            request_id = protocol.request_id(answer, self._sent_secret)
         facts = {
             "operation": self._request.operation,
             "bucket_id": self._request.bucket_id,
@@ -365,8 +370,9 @@ class Call:
         logger.log(level, text, self._request.operation, *values, extra=facts)
 
 
-def _progress(attempt: Attempt) -> str:
+def _progress(attempt: Attempt | None) -> str:
     """Say how far an exchange has come."""
+    assert attempt is not None  # noqa: S101 - one is under way
     if attempt.phase != "body":
         return f"phase {attempt.phase}"
     expected = "" if attempt.expected is None else f" of {attempt.expected}"

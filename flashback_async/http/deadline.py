@@ -54,11 +54,13 @@ class Scope:
         return self._task is task
 
     def fire(self, reason: Cut) -> None:
-        """Cancel the task, once."""
+        """Cancel the task, once; what ends the call goes before what ends an attempt."""
         self.when = None
         if self.cut is None:
             self.cut = reason
             self._task.cancel()
+        elif self.cut is Cut.ATTEMPT:
+            self.cut = reason
 
     def absorbs(self, reason: Cut) -> bool:
         """Take a cancellation back if it came for this reason and from this scope alone."""

@@ -30,6 +30,11 @@ class Pool:
         with suppress(StopIteration):
             self._guard.__anext__().send(None)
 
+    def is_ready(self) -> bool:
+        """Tell whether a call in the running loop can use the pool as it is."""
+        here = self.loop is asyncio.get_running_loop() and self._pid == os.getpid()
+        return here and not self.closed
+
     def check_use(self) -> None:
         """See to it that the pool is used where it was opened.
 

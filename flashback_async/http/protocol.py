@@ -23,7 +23,7 @@ from flashback_async.errors import (
     RedirectError,
     ServerError,
 )
-from flashback_async.http.values import Failure, Response, Retry, Secret
+from flashback_async.http.values import Failure, Headers, Response, Retry, Secret
 
 # Of an answer that is not data, no more than this is read.
 SNIPPET_BYTES = 64 * 1024
@@ -45,13 +45,16 @@ _MESSAGE_KEYS = ("message", "error_message", "errorMessage", "error")
 _CODE_KEYS = ("error_code", "errorCode", "code", "error")
 
 
-def holds_data(response: Response) -> bool:
-    """Tell whether an answer is one to decode."""
-    return 200 <= response.status < 300 and not is_html(response)
+def is_data(status: int, headers: Headers) -> bool:
+    """Tell whether an answer that begins so is one to decode."""
+    return 200 <= status < 300 and not is_html(headers)
 
 
-def is_html(response: Response) -> bool:
-    return media_type(response) == "text/html"
+def is_html(headers: Headers) -> bool:
+    for name, value in headers:
+        if len(name) == 12 and name.lower() == b"content-type":
+            return value[:9].lower() == b"text/html"
+    return False
 
 
 def failure_of(response: Response, secret: Secret, now: float) -> Failure:
@@ -231,7 +234,7 @@ def _redirect(response: Response, secret: Secret) -> str:
 
 
 def _excerpt(response: Response, text: str) -> str:
-    if not is_html(response):
+    if not is_html(response.headers):
         return _escape(text, _MESSAGE_CHARS)
     title = _TITLE.search(text)
     shown = _escape(unescape(title[1]).strip(), _EXCERPT_CHARS) if title else "no title"

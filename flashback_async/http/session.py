@@ -46,6 +46,11 @@ class Shared:
         if self._closed:
             raise ClientClosedError("the client is closed")
 
+    def pool_in_use(self) -> Pool | None:
+        """Give the open pool of the running loop, if there is one."""
+        pool = self._pool
+        return pool if pool is not None and pool.is_ready() else None
+
     def open_pool(self) -> Pool:
         """Give the pool of the running loop, and open it where there is none.
 
@@ -95,8 +100,19 @@ class SessionManager:
 
         With ``halt`` the call is part of a bulk run, which a rejected token stops.
         """
+        shared = self.shared
         try:
-            result = await self._run(request, decode, halt)
+            call = Call(
+                request,
+                shared.pool_in_use() or shared.open_pool(),
+                shared.tokens,
+                shared.budget,
+                shared.clock,
+                self.timeout,
+                self.retry,
+                halt,
+            )
+            result = await call.run(decode)
             if not isinstance(result, FlashbackError):
                 return result
             failure: BaseException = result
@@ -109,19 +125,3 @@ class SessionManager:
         # Frames of the libraries below hold the header with the token: none of them goes along.
         failure.__context__ = None
         raise failure.with_traceback(None)
-
-    async def _run(
-        self, request: Request, decode: Callable[[bytes], T], halt: Halt | None
-    ) -> T | FlashbackError:
-        shared = self.shared
-        call = Call(
-            request,
-            pool=shared.open_pool(),
-            tokens=shared.tokens,
-            budget=shared.budget,
-            clock=shared.clock,
-            timeout=self.timeout,
-            policy=self.retry,
-            halt=halt,
-        )
-        return await call.run(decode)

@@ -13,9 +13,9 @@ from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from weakref import WeakSet
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from yarl import URL
@@ -70,6 +70,7 @@ class AiohttpTransport:
             connector=_Connector(self._longest_lookup),
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_no_hidden_resend,),
+            headers=_own_headers(),
             read_bufsize=_READ_BUFFER,
         )
 
@@ -86,7 +87,7 @@ class AiohttpTransport:
             response = await session.request(
                 request.method,
                 URL(self._base_url + request.target, encoded=True),
-                headers=_headers(secret, has_body=request.body is not None),
+                headers=self._headers(secret, request),
                 data=request.body,
                 allow_redirects=False,
                 raise_for_status=False,
@@ -106,22 +107,32 @@ class AiohttpTransport:
         finally:
             _current.reset(outer)
 
+    def _headers(self, secret: Secret, request: Request) -> dict[str, str]:
+        headers: dict[str, str] = {hdrs.AUTHORIZATION: f"Bearer {secret.reveal()}"}
+        if self._borrowed is not None:
+            headers.update(_own_headers())
+        if request.body is not None:
+            headers[hdrs.CONTENT_TYPE] = "application/json"
+        return headers
+
     async def _read(self, response: aiohttp.ClientResponse, attempt: Attempt) -> Response | Failure:
         """Read the body, and of one that is not data no more than tells what it is."""
-        head = Response(response.status, response.raw_headers, b"")
-        is_data = protocol.holds_data(head)
+        status, headers, content = response.status, response.raw_headers, response.content
+        is_data = protocol.is_data(status, headers)
         limit = self._max_response_bytes if is_data else protocol.SNIPPET_BYTES
+        if content.is_eof() and content.total_bytes <= limit and self._borrowed is None:
+            return Response(status, headers, content.read_nowait())  # it came with the head
         attempt.expected = response.content_length
         if attempt.expected is not None and attempt.expected > limit and is_data:
             response.close()
             return _too_large(f"{attempt.expected} bytes are declared", limit)
         body = await _read_up_to(limit, response)
         if len(body) <= limit:
-            return head._replace(body=body)
+            return Response(status, headers, body)
         response.close()
         if is_data:
             return _too_large("the body goes on", limit)
-        return head._replace(body=body[:limit], complete=False)
+        return Response(status, headers, body[:limit], complete=False)
 
     def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> Failure:
         """Say in our own words what went wrong; nothing of aiohttp's goes along."""
@@ -192,7 +203,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, longest_lookup: float) -> None:
         super().__init__(limit=0, resolver=_Resolver(longest_lookup))
-        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._used: set[ResponseHandler] = set()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -207,7 +218,9 @@ class _Connector(aiohttp.TCPConnector):
             if reused and (attempt.fresh or handler.should_close):
                 connection.close()
                 continue
-            self._used.add(handler)
+            if not reused:
+                self._used = {known for known in self._used if known.is_connected()}
+                self._used.add(handler)
             attempt.reused = reused
             attempt.phase = "headers"
             attempt.distrust = handler.force_close
@@ -235,26 +248,18 @@ class _Resolver(AbstractResolver):
 
 
 @cache
-def _user_agent() -> str:
-    """Name this package, Python and aiohttp, each by its first two numbers."""
+def _own_headers() -> dict[str, str]:
+    """Give the headers that are the same for every request."""
     ours, theirs = (
         ".".join(text.split(".")[:2]) for text in (version("flashback-async"), aiohttp.__version__)
     )
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return f"flashback-async/{ours} Python/{python} aiohttp/{theirs}"
-
-
-def _headers(secret: Secret, *, has_body: bool) -> dict[str, str]:
-    headers = {
-        "Accept": "application/json",
+    return {
+        hdrs.ACCEPT: "application/json",
         # Named, so that what is installed beside aiohttp does not decide what may come.
-        "Accept-Encoding": "gzip, deflate",
-        "User-Agent": _user_agent(),
-        "Authorization": f"Bearer {secret.reveal()}",
+        hdrs.ACCEPT_ENCODING: "gzip, deflate",
+        hdrs.USER_AGENT: f"flashback-async/{ours} Python/{python} aiohttp/{theirs}",
     }
-    if has_body:
-        headers["Content-Type"] = "application/json"
-    return headers
 
 
 @lru_cache(maxsize=32)

@@ -8,7 +8,7 @@ import unicodedata
 from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-from flashback_async.errors import ConfigurationError, InvalidArgumentError
+from flashback_async.errors import ConfigurationError, InvalidArgumentError, show
 
 MAX_ID_LENGTH = 256
 # Common servers refuse a URL of more than 8 KiB; half of that leaves room for any proxy.
@@ -18,12 +18,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Ids of these characters stand in a URL as they are; the two dot segments are caught apart.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
-
-def show(value: object) -> str:
-    """Show a rejected value in a message: ASCII, and no more than 32 characters."""
-    text = ascii(value)
-    return text if len(text) <= 32 else f"{text[:29]}..."
 
 
 def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:

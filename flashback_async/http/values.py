@@ -42,11 +42,14 @@ class Request(NamedTuple):
     body: bytes | None = None
 
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
 class Response(NamedTuple):
     """What came back: ``complete`` is False where the rest of a long body was left unread."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     body: bytes
     complete: bool = True
 
@@ -78,6 +81,7 @@ class Attempt:
 
     connect: float  # seconds that a new connection may take
     fresh: bool = False  # take no connection that was used before
+    began: float = 0.0  # on the session's clock
     reused: bool = False
     phase: str = "connect"
     received: int = 0  # bytes of the body

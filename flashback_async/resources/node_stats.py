@@ -11,10 +11,10 @@ from typing import NamedTuple
 from flashback_async.bulk.batch import gather
 from flashback_async.bulk.fanout import Halt
 from flashback_async.bulk.report import Outcome, Report
-from flashback_async.errors import FlashbackError, InvalidArgumentError
+from flashback_async.errors import FlashbackError, InvalidArgumentError, show
 from flashback_async.http.codec import decode_node_stats, encode_day
 from flashback_async.http.session import SessionManager
-from flashback_async.http.urls import check_bucket_id, segment, show
+from flashback_async.http.urls import check_bucket_id, segment
 from flashback_async.http.values import Request
 from flashback_async.models import DailyNodeStats
 from flashback_async.resources.bulk_calls import check_ids, check_ids_or_async, run_calls
