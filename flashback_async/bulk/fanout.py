@@ -230,7 +230,7 @@ class _Workers(Generic[K, V]):
             try:
                 value = await self._func(key)
             except FlashbackError as failure:
-                error = failure
+                error = failure.with_traceback(None)  # the frames of a worker tell nobody anything
             except asyncio.CancelledError:
                 if self._stopped or not self._expired:
                     raise

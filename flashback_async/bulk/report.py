@@ -20,7 +20,7 @@ class Outcome(Generic[K, V]):
     Attributes:
         index: The key's place in the input, from 0.
         key: The key as it was given.
-        value: What the call gave; None where it failed.
+        value: What the call gave; None where it failed (``unwrap()`` gives it without the None).
         error: Why it failed; None where it succeeded.
         elapsed: Seconds that the call took; 0 where it was never started.
     """

@@ -93,13 +93,15 @@ class Call:
         """Give the decoded answer, or the error that the call ends with."""
         with self._scope:
             answer = await self._exchange()
-            if isinstance(answer, Response):
-                self._budget.reward()
-            else:
+            if isinstance(answer, Failure):
                 answer = await self._recover(answer)
             if isinstance(answer, Failure):
                 return self._finish(answer.error)
+            if self._plan is None:  # else the retries have settled what they cost
+                self._budget.reward()
             if len(answer.body) > _LONG_BODY:
+                self._phase = "decoding the answer"
+                self._scope.until(None, Cut.TOTAL)  # the last byte is here
                 return await asyncio.to_thread(self._decode, decode, answer)
             return self._decode(decode, answer)
         return self._finish(self._cut_off())
@@ -209,7 +211,7 @@ class Call:
         return entered
 
     def _total_end(self) -> float:
-        """Give the moment at which the call's time is up; a bulk key's starts with its admission."""
+        """Give the moment at which the time is up; that of a bulk key starts as it is admitted."""
         if self._ends == math.inf:
             self._ends = self._clock.monotonic() + self._timeout.total
         return self._ends

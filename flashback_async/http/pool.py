@@ -32,8 +32,10 @@ class Pool:
 
     def is_ready(self) -> bool:
         """Tell whether a call in the running loop can use the pool as it is."""
-        here = self.loop is asyncio.get_running_loop() and self._pid == os.getpid()
-        return here and not self.closed
+        # In a forked child not even the running loop can be asked for.
+        if self.closed or self._pid != os.getpid():
+            return False
+        return self.loop is asyncio.get_running_loop()
 
     def check_use(self) -> None:
         """See to it that the pool is used where it was opened.

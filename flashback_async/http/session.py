@@ -124,4 +124,7 @@ class SessionManager:
             failure = error
         # Frames of the libraries below hold the header with the token: none of them goes along.
         failure.__context__ = None
-        raise failure.with_traceback(None)
+        try:
+            raise failure.with_traceback(None)
+        finally:
+            del failure  # its traceback leads here: it would be kept alive by itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import errno
 import re
@@ -55,6 +56,8 @@ class AiohttpTransport:
         session: aiohttp.ClientSession | None,
     ) -> None:
         self._base_url = base_url
+        self._base = URL(base_url, encoded=True)
+        self._prefix = self._base.raw_path.rstrip("/")
         self._longest_lookup = longest_lookup
         self._max_response_bytes = max_response_bytes
         self._proxy = proxy
@@ -86,7 +89,7 @@ class AiohttpTransport:
         try:
             response = await session.request(
                 request.method,
-                URL(self._base_url + request.target, encoded=True),
+                self._url(request.target),
                 headers=self._headers(secret, request),
                 data=request.body,
                 allow_redirects=False,
@@ -106,6 +109,13 @@ class AiohttpTransport:
             return self._failure(error, attempt, secret)
         finally:
             _current.reset(outer)
+
+    def _url(self, target: str) -> URL:
+        """Put a target, which is encoded already, below the base URL."""
+        if "?" in target:
+            return URL(self._base_url + target, encoded=True)
+        # Saves the parsing of a URL for every request.
+        return self._base.with_path(self._prefix + target, encoded=True)
 
     def _headers(self, secret: Secret, request: Request) -> dict[str, str]:
         headers: dict[str, str] = {hdrs.AUTHORIZATION: f"Bearer {secret.reveal()}"}
@@ -331,17 +341,24 @@ def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> Failu
         shown = protocol.escape(text, 120)
         return Failure(errors.DecodeError(f"the content encoding cannot be undone: {shown}"))
     if isinstance(cause, OSError) or text.startswith("Not enough data"):
-        return _lost(cause, attempt)
+        return _lost(error, attempt)
     limit = isinstance(cause, LineTooLong)
     rule = text.partition(" when reading")[0] if limit else text.partition("\n")[0].rstrip(":")
     told = f"malformed HTTP: {protocol.escape(rule, 80)}"
-    if "Expected HTTP/" in text and (sample := _SAMPLE.search(protocol.redact(text, secret))):
-        told = f"not HTTP: the answer starts with {protocol.escape(sample[1], 32)}"
+    if "Expected HTTP/" in text:
+        told = f"not HTTP: the answer starts with {_sample(text, secret)}"
     return Failure(errors.ProtocolError(told))
 
 
 # Where aiohttp shows the bytes that its parser could not read.
-_SAMPLE = re.compile(r"""\n\s*b['"](.*)['"]\n""")
+_UNREAD = re.compile(r"""\n\s*(b(['"]).*\2)\n""")
+
+
+def _sample(text: str, secret: Secret) -> str:
+    """Show the first of the bytes that were no HTTP."""
+    shown = _UNREAD.search(text)
+    data = ast.literal_eval(shown[1]) if shown else b""
+    return ascii(protocol.redact(data.decode("latin-1"), secret)[:32])
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -357,7 +374,8 @@ def _lost(error: BaseException, attempt: Attempt) -> Failure:
         where = f"after {attempt.received}{expected} bytes of the body"
     else:
         where = "before response"
-    reset = isinstance(error, ConnectionResetError) or (
+    # Of a body, aiohttp says how it was lost only in words.
+    reset = "ConnectionResetError" in str(error) or (
         isinstance(error, OSError) and error.errno == errno.ECONNRESET
     )
     text = f"the connection was {'reset' if reset else 'closed'} {where}"

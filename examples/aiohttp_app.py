@@ -1,0 +1,111 @@
+"""An aiohttp.web backend that answers /buckets/{bucket_id}/status.
+
+    export FLASHBACK_TOKEN=...
+    python examples/aiohttp_app.py
+
+The client opens as the application starts and closes as it ends. All requests share it: its
+connections, its limits and its pause when the API throttles.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import AsyncIterator
+
+import attrs
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from flashback_async import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    DeadlineExceededError,
+    DecodeError,
+    FlashbackClient,
+    FlashbackError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    RequestTimeoutError,
+    ServerError,
+    Timeout,
+)
+
+logger = logging.getLogger(__name__)
+
+FLASHBACK = web.AppKey("flashback", FlashbackClient)
+
+# Someone is waiting for the page. A call that would have to sit out a longer pause of the API ends
+# at once, and the pause is handed on as Retry-After.
+TIMEOUT = Timeout(total=5.0)
+
+
+async def flashback(app: web.Application) -> AsyncIterator[None]:
+    """Keep a client open as long as the application runs."""
+    async with FlashbackClient(timeout=TIMEOUT) as client:
+        app[FLASHBACK] = client
+        yield
+
+
+async def bucket_status(request: web.Request) -> web.Response:
+    status = await request.app[FLASHBACK].status.get(request.match_info["bucket_id"])
+    return web.json_response(attrs.asdict(status), dumps=to_json)
+
+
+def to_json(value: object) -> str:
+    """Write JSON, with times as ISO 8601: nothing else in the models is strange to it."""
+    return json.dumps(value, default=lambda time: time.isoformat())
+
+
+@web.middleware
+async def flashback_failed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except FlashbackError as error:
+        status, text = meaning(error)
+        if status >= 500:
+            logger.error("answered %d: %s: %s", status, type(error).__name__, error)  # noqa: TRY400
+        headers = {}
+        if isinstance(error, APIError) and error.retry_after is not None:
+            headers["Retry-After"] = str(math.ceil(error.retry_after))
+        return web.json_response({"detail": text}, status=status, headers=headers)
+
+
+def meaning(error: FlashbackError) -> tuple[int, str]:
+    """Say what an error means to someone who knows this backend, and not the API behind it."""
+    match error:
+        case InvalidArgumentError() | BadRequestError():
+            return 400, "this is not a bucket id"
+        case NotFoundError() | PermissionDeniedError():
+            # The token is the backend's, so 403 is no word on the visitor's rights; it would only
+            # tell them which buckets exist elsewhere.
+            return 404, "there is no such bucket"
+        case RateLimitError():
+            return 429, "too many requests"
+        case DeadlineExceededError() | RequestTimeoutError():
+            return 504, "the Flashback API did not answer in time"
+        case AuthenticationError() | ServerError():
+            # A rejected token is the backend's trouble: 401 would ask the visitor for a password.
+            return 503, "the Flashback API is not available"
+        case APIError() | DecodeError() | ProtocolError():
+            return 502, "the Flashback API gave an unusable answer"
+        case _:  # no connection, no token, or the backend is shutting down
+            return 503, "the Flashback API is not available"
+
+
+def make_app() -> web.Application:
+    app = web.Application(middlewares=[flashback_failed])
+    app.cleanup_ctx.append(flashback)
+    app.router.add_get("/buckets/{bucket_id}/status", bucket_status)
+    return app
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    web.run_app(make_app(), host="127.0.0.1", port=int(os.environ.get("PORT", "8080")))

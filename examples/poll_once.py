@@ -1,0 +1,53 @@
+"""Poll every bucket once and print each node that is not ONLINE.
+
+    export FLASHBACK_TOKEN=...
+    python examples/poll_once.py
+
+Made for cron and for monitoring, which look at the exit code: 1 if some node is not ONLINE, else 2
+if some bucket could not be asked, else 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from flashback_async import FlashbackClient, FlashbackError, NodeState
+
+ALL_ONLINE, SOME_NOT_ONLINE, NOT_ASKED = 0, 1, 2
+
+
+async def poll(client: FlashbackClient) -> int:
+    """Print what is not ONLINE and give the exit code."""
+    not_online = failed = 0
+    buckets = await client.bucket_stats.list()
+    async for outcome in client.status.iter_many(bucket.bucket_id for bucket in buckets):
+        if outcome.error is not None:
+            # One bucket's failure is its own; the others go on.
+            failed += 1
+            print(f"{outcome.key}: {outcome.error}", file=sys.stderr)
+            continue
+        for node in outcome.unwrap().nodes:
+            if node.state != NodeState.ONLINE:
+                not_online += 1
+                print(outcome.key, node.ip, node.region, node.state)
+    print(
+        f"{len(buckets)} buckets: {not_online} nodes not ONLINE, {failed} buckets failed",
+        file=sys.stderr,
+    )
+    if not_online:
+        return SOME_NOT_ONLINE
+    return NOT_ASKED if failed else ALL_ONLINE
+
+
+async def main() -> int:
+    try:
+        async with FlashbackClient() as client:
+            return await poll(client)
+    except FlashbackError as error:  # settings, a rejected token, no answer to the first question
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return NOT_ASKED
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,124 @@
+"""Watch every bucket and print what changes, until told to stop.
+
+    export FLASHBACK_TOKEN=...
+    python examples/watch.py --interval 30
+
+The first round prints what is not as it should be, each later one what has changed since. SIGTERM
+(from systemd, Docker or Kubernetes) and Ctrl-C stop it at once, in the middle of a round too: calls
+under way are cancelled, connections closed, and the exit code is 0. It is 2 where going on is of no
+use: wrong settings, or a rejected token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import math
+import os
+import signal
+import sys
+import time
+
+from flashback_async import (
+    AuthenticationError,
+    ConfigurationError,
+    FlashbackClient,
+    FlashbackError,
+)
+
+# A bucket and one of its nodes; or the bucket alone, where the node is "".
+Subject = tuple[str, str]
+
+ANSWERS = "answers"
+ONLINE = "ONLINE"
+GONE = "gone"
+
+
+async def look(client: FlashbackClient, before: dict[Subject, str]) -> dict[Subject, str]:
+    """Give the state of every bucket and node now.
+
+    Nothing is known of the nodes of a bucket that cannot be asked: they stay as they were.
+    """
+    now: dict[Subject, str] = {}
+    silent: set[str] = set()
+    buckets = await client.bucket_stats.list()
+    async for outcome in client.status.iter_many(bucket.bucket_id for bucket in buckets):
+        bucket_id = outcome.key
+        if outcome.error is not None:
+            silent.add(bucket_id)
+            now[bucket_id, ""] = type(outcome.error).__name__
+            continue
+        now[bucket_id, ""] = ANSWERS
+        for node in outcome.unwrap().nodes:
+            now[bucket_id, node.ip or "?"] = str(node.state)
+    return {subject: state for subject, state in before.items() if subject[0] in silent} | now
+
+
+def tell(before: dict[Subject, str], now: dict[Subject, str]) -> None:
+    """Print what has changed; of something new, only what is not as it should be."""
+    for subject in sorted(before.keys() | now.keys()):
+        bucket_id, ip = subject
+        old = before.get(subject, ONLINE if ip else ANSWERS)
+        new = now.get(subject, GONE)
+        if old != new:
+            print(f"{bucket_id} {ip or 'bucket'}: {old} -> {new}", flush=True)
+
+
+async def watch(interval: float) -> None:
+    """Look, tell and sleep, until this task is cancelled."""
+    stop_on_sigterm()
+    before: dict[Subject, str] = {}
+    async with FlashbackClient() as client:
+        while True:
+            began = time.monotonic()
+            try:
+                now = await look(client, before)
+            except AuthenticationError:
+                raise  # the next round would fare no better
+            except FlashbackError as error:
+                print(f"round failed: {type(error).__name__}: {error}", file=sys.stderr)
+            else:
+                tell(before, now)
+                before = now
+            await asyncio.sleep(max(0.0, began + interval - time.monotonic()))
+
+
+def stop_on_sigterm() -> None:
+    """Have SIGTERM do what Ctrl-C does anyway: cancel the main task, which then cleans up."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - called from a coroutine
+    # Event loops on Windows know no signals, and Windows itself sends no SIGTERM.
+    with contextlib.suppress(NotImplementedError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def seconds(text: str) -> float:
+    """Read an interval."""
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(text)
+    return value
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Watch every bucket and print what changes.")
+    parser.add_argument(
+        "--interval",
+        type=seconds,
+        default=os.environ.get("WATCH_INTERVAL", "60"),
+        help="seconds from the start of a round to the next (default: WATCH_INTERVAL, else 60)",
+    )
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(watch(arguments.interval))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("stopped", file=sys.stderr)
+    except (AuthenticationError, ConfigurationError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
