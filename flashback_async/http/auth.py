@@ -82,30 +82,32 @@ class TokenSource:
         return self._kept
 
 
-def seal(token: object) -> object:
-    """Hide a token that was passed as text, before anything that can raise sees it."""
-    return Secret(token) if isinstance(token, str) else token
+def seal(token: object) -> Secret | TokenProvider | ConfigurationError | None:
+    """Hide what was passed as a token before anything is raised: a traceback may be recorded."""
+    if token is None or callable(token):
+        return token
+    if isinstance(token, str):
+        return Secret(token)
+    kind = type(token).__name__
+    return ConfigurationError(f"token must be text or an async function that gives it, not {kind}")
 
 
-def token_source(given: object) -> TokenSource:
-    """Make the source of tokens from a sealed text, a provider, or (None) the environment.
+def token_source(sealed: Secret | TokenProvider | ConfigurationError | None) -> TokenSource:
+    """Make the source of tokens from a sealed argument; None reads the environment.
 
     Raises:
         ConfigurationError: There is no token, or it is none that can be sent. The message never
             shows it.
     """
-    if given is None:
-        given = _from_environment()
-    if isinstance(given, Secret):
-        problem = problem_of_token(given.reveal())
+    if isinstance(sealed, ConfigurationError):
+        raise sealed
+    if sealed is None:
+        sealed = _from_environment()
+    if isinstance(sealed, Secret):
+        problem = problem_of_token(sealed.reveal())
         if problem:
             raise ConfigurationError(f"token {problem}")
-        return TokenSource(given)
-    if callable(given):
-        return TokenSource(given)
-    raise ConfigurationError(
-        f"token must be text or an async function that gives it, not {type(given).__name__}"
-    )
+    return TokenSource(sealed)
 
 
 def problem_of_token(token: object) -> str | None:

@@ -154,15 +154,16 @@ class Call:
                 return Failure(secret)
             attempt = self._begin_attempt(secret, fresh)
             answer = await self._pool.transport.send(self._request, secret, attempt)
+            if isinstance(answer, Response):
+                answer = self._decipher(answer)
         except asyncio.CancelledError:
             if not self._scope.absorbs(Cut.ATTEMPT):
                 raise
             answer = self._timed_out()
         finally:
+            # Only now: whoever gets the slot next must know what this answer taught.
             admission.leave()
         self._phase = "between two attempts"
-        if isinstance(answer, Response):
-            answer = self._decipher(answer)
         if isinstance(answer, Failure):
             self._scope.until(self._ends, Cut.TOTAL)
             self._last_error = answer.error
@@ -289,9 +290,8 @@ class Call:
         if self._attempt is not None and self._attempt.distrust is not None:
             self._attempt.distrust()
         expected = protocol.escape(self._request.bucket_id or "", 80)
-        return DecodeError(
-            f"$.bucketId: expected {expected}, got {protocol.escape(got, 80)}", path="$.bucketId"
-        )
+        shown = protocol.escape(protocol.redact(got, self._sent_secret), 80)
+        return DecodeError(f"$.bucketId: expected {expected}, got {shown}", path="$.bucketId")
 
     # The end.
 

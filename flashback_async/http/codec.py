@@ -213,9 +213,11 @@ def _misfit(text: str) -> DecodeError:
 def _malformed(text: str, body: bytes) -> DecodeError:
     if not body.strip():
         return DecodeError("empty body")
-    if text == "Input data was truncated":
-        return DecodeError(f"the JSON ended early, after {len(body)} bytes")
-    return DecodeError(text)
+    if text != "Input data was truncated":
+        return DecodeError(text)
+    if body.rstrip().endswith(b"}"):  # the parser says the same of half an escaped character
+        return DecodeError("JSON is malformed: a string ends within an escaped character")
+    return DecodeError(f"the JSON ended early, after {len(body)} bytes")
 
 
 def _present(items: list[W] | msgspec.UnsetType, name: str) -> list[W]:

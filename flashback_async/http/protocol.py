@@ -74,7 +74,7 @@ def api_error(response: Response, secret: Secret, now: float) -> APIError:
     """Give the error of an answer that says no, with all that it says."""
     text = redact(response.body.decode("utf-8", "replace"), secret)
     said = _said(text)
-    message, code = _first(said, _MESSAGE_KEYS), _first(said, _CODE_KEYS)
+    message, code = _first(said, _MESSAGE_KEYS, secret), _first(said, _CODE_KEYS, secret)
     return _error_type(response.status)(
         _describe(response, message, code, text, secret),
         status=response.status,
@@ -132,7 +132,7 @@ def request_id(response: Response, secret: Secret) -> str | None:
 def redact(text: str, secret: Secret) -> str:
     """Take the token out of what a server sent back."""
     token = secret.reveal()
-    for form in {token, quote(token, safe=""), json.dumps(token)[1:-1]}:
+    for form in {token, quote(token, safe=""), json.dumps(token)[1:-1], token.replace("/", r"\/")}:
         text = text.replace(form, "***")
     return text
 
@@ -162,7 +162,7 @@ def _time_of_day(value: str | None) -> float | None:
     try:
         at = parsedate_to_datetime(value)
         # Two of the forms come out without a zone.
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
@@ -176,11 +176,11 @@ def _said(text: str) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _first(said: dict[str, object], keys: tuple[str, ...]) -> str | None:
+def _first(said: dict[str, object], keys: tuple[str, ...], secret: Secret) -> str | None:
     for key in keys:
         value = said.get(key)
         if isinstance(value, str) and value:
-            return value
+            return redact(value, secret)  # what was escaped in the body stands plain here
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
     return None
@@ -207,7 +207,7 @@ def _describe(
     if message is not None:
         parts.append(_escape(message, _MESSAGE_CHARS))
     elif status >= 400 and text:
-        parts.append(_excerpt(response, text))
+        parts.append(_excerpt(response, text, secret))
     if code is not None and code != message:
         parts.append(f"code {_escape(code, _MESSAGE_CHARS)}")
     identity = request_id(response, secret)
@@ -226,16 +226,17 @@ def _phrase(status: int) -> str:
 def _redirect(response: Response, secret: Secret) -> str:
     """Name only the host of a redirect: its path may hold anything."""
     try:
-        host = urlsplit(header(response, b"location") or "").hostname
+        host = urlsplit(redact(header(response, b"location") or "", secret)).hostname
     except ValueError:
         host = None
-    shown = _escape(redact(host, secret), _EXCERPT_CHARS) if host else "no host"
+    shown = _escape(host, _EXCERPT_CHARS) if host else "no host"
     return f"a redirect to {shown} was not followed"
 
 
-def _excerpt(response: Response, text: str) -> str:
+def _excerpt(response: Response, text: str, secret: Secret) -> str:
     if not is_html(response.headers):
         return _escape(text, _MESSAGE_CHARS)
     title = _TITLE.search(text)
-    shown = _escape(unescape(title[1]).strip(), _EXCERPT_CHARS) if title else "no title"
+    plain = redact(unescape(title[1]), secret).strip() if title else "no title"
+    shown = _escape(plain, _EXCERPT_CHARS)
     return f"text/html, {shown}"

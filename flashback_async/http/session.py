@@ -70,10 +70,12 @@ class Shared:
 
     async def close(self) -> None:
         """End every call and close every connection; closing twice is fine."""
+        pool = self._pool
+        if pool is not None:
+            pool.check_use()
         self._closed = True
-        if self._pool is not None and not self._pool.loop.is_closed():
-            self._pool.check_use()
-            await self._pool.close()
+        if pool is not None and not pool.loop.is_closed():
+            await pool.close()
 
     def abandon(self) -> bool:
         """Let go of what nobody closed; tells whether there was something to close."""

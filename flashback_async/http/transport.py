@@ -214,6 +214,7 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, longest_lookup: float) -> None:
         super().__init__(limit=0, resolver=_Resolver(longest_lookup))
         self._used: set[ResponseHandler] = set()
+        self._most_used = 64
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -229,12 +230,18 @@ class _Connector(aiohttp.TCPConnector):
                 connection.close()
                 continue
             if not reused:
-                self._used = {known for known in self._used if known.is_connected()}
-                self._used.add(handler)
+                self._remember(handler)
             attempt.reused = reused
             attempt.phase = "headers"
             attempt.distrust = handler.force_close
             return connection
+
+    def _remember(self, handler: ResponseHandler) -> None:
+        """Note that a connection is in use, and now and then forget those that are gone."""
+        self._used.add(handler)
+        if len(self._used) > self._most_used:
+            self._used = {known for known in self._used if known.is_connected()}
+            self._most_used = 64 + 2 * len(self._used)
 
 
 class _Resolver(AbstractResolver):

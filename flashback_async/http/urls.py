@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from contextlib import suppress
 from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -122,16 +123,20 @@ def _split(name: str, text: str) -> SplitResult:
     """Split a URL that is absolute and says http or https."""
     if text != text.strip() or any(c <= " " or c == "\\" or c == "\x7f" for c in text):
         raise ConfigurationError(f"{name} must hold no white space, controls or backslashes")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ConfigurationError(f"{name} is not a URL, or its port is out of range") from None
+    parts = _parsed(text)
+    if parts is None:
+        raise ConfigurationError(f"{name} is not a URL, or its port is not from 1 to 65535")
     if parts.scheme not in _DEFAULT_PORTS:
         raise ConfigurationError(f"{name} must start with https:// or http://")
-    if port == 0:
-        raise ConfigurationError(f"{name} must have a port from 1 to 65535")
     return parts
+
+
+def _parsed(text: str) -> SplitResult | None:
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.port != 0:
+            return parts
+    return None
 
 
 def _ascii_host(name: str, parts: SplitResult) -> str:

@@ -1,0 +1,316 @@
+"""What one test of a fault works with, and what it checks for every fault alike."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import secrets
+import ssl
+import string
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal, TypeVar
+
+import psutil
+
+from flashback_async import FlashbackClient, FlashbackError, RetryPolicy, Timeout
+from tests.faults.harness import secrecy, tls
+from tests.faults.harness.clock import FakeClock
+from tests.faults.harness.server import Greeting, ScriptedServer, Step, healthy
+
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+GUARD = 5.0  # real seconds that anything may take before the test fails
+_SETTLE = 1.0  # real seconds in which all must be left behind
+
+After = Literal["reused", "closed"]
+
+
+class Fault:
+    """Servers, clients and a clock for one test; its end checks that nothing is left or leaked.
+
+    Attributes:
+        token: What every client sends, and what must show nowhere.
+        clock: The clock of every client.
+        server: The first server.
+        recovers: False where no healthy call can be made at the end.
+    """
+
+    def __init__(self) -> None:
+        self.token = "".join(secrets.choice(string.ascii_letters) for _ in range(48))
+        self.clock = FakeClock()
+        self.servers: list[ScriptedServer] = []
+        self.clients: list[FlashbackClient] = []
+        self.recovers = True
+        self._longest_total = 0.0
+        self._seen: list[BaseException] = []
+        self._wire: int | None = None
+        self._after: After | None = None
+
+    # What a test works with.
+
+    @property
+    def server(self) -> ScriptedServer:
+        return self.servers[0]
+
+    async def serve(
+        self,
+        *script: Step,
+        then: Step = healthy,
+        greet: Greeting | None = None,
+        tls: ssl.SSLContext | None = None,
+        listening: bool = True,
+        **options: Any,
+    ) -> ScriptedServer:
+        """Start a server; one that is not listening keeps its port, which refuses connections."""
+        server = ScriptedServer(
+            *script, then=then, greet=greet, tls=tls, now=self.clock.monotonic, **options
+        )
+        self.servers.append(server)
+        if listening:
+            await server.start()
+        return server
+
+    def client(self, **options: Any) -> FlashbackClient:
+        """Make a client of the first server, with the canary as its token and the clock."""
+        base_url = options.setdefault("base_url", self.servers[0].url if self.servers else None)
+        options.setdefault("token", self.token)
+        if base_url is not None and base_url.startswith("https:"):
+            options.setdefault("ssl_context", tls.client())
+        client = FlashbackClient(**options)
+        client._manager.shared.clock = self.clock
+        self._longest_total = max(self._longest_total, client._manager.timeout.total)
+        self.clients.append(client)
+        return client
+
+    async def result(self, call: Awaitable[T], within: float = GUARD) -> T:
+        """Give what a call gives."""
+        async with asyncio.timeout(within):
+            return await call
+
+    def idle(self) -> int:
+        """Count the living connections that the first client keeps for reuse."""
+        connector = self.clients[0]._manager.shared._pool.transport._session.connector
+        return sum(
+            handler.is_connected() for kept in connector._conns.values() for handler, _ in kept
+        )
+
+    async def until(self, condition: Callable[[], bool], within: float = GUARD) -> None:
+        """Wait for what happens without our doing."""
+        async with asyncio.timeout(within):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    async def error(
+        self, call: Awaitable[object], kind: type[E] | tuple[type[E], ...], **expected: Any
+    ) -> E:
+        """Give the error that a call ends with, once ``check`` has seen it."""
+        caught = None
+        try:
+            got = await self.result(call)
+        except Exception as error:
+            caught = error
+        if caught is None:
+            raise AssertionError(f"no {kind}, but {got!r}")
+        if not isinstance(caught, kind):
+            raise caught
+        if isinstance(caught, FlashbackError) and self._longest_total:
+            late = caught.elapsed - self._longest_total
+            assert late <= (GUARD if self.clock.runs else 0.0), f"ended late: {caught}"
+        return self.check(caught, kind, **expected)
+
+    def check(
+        self,
+        error: BaseException | None,
+        kind: type[E] | tuple[type[E], ...],
+        *,
+        says: str | Iterable[str] = (),
+        never: str | Iterable[str] = (),
+        attempts: int | None = None,
+        cause: type[BaseException] | None = None,
+    ) -> E:
+        """Check an error: its exact class, what it says and never says, and that it is safe.
+
+        Of several kinds any will do.
+
+        ``cause`` is what its ``__cause__`` must be; there must be none otherwise.
+        """
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        assert type(error) in kinds, f"expected {kind}, got {error!r}"
+        text = str(error)
+        for part in [says] if isinstance(says, str) else says:
+            assert part in text, f"{part!r} is missing: {text}"
+        for part in [never] if isinstance(never, str) else never:
+            assert part not in text, f"{part!r} shows: {text}"
+        if attempts is not None:
+            assert error.attempts == attempts, f"{error.attempts} attempts, not {attempts}: {text}"
+        if cause is None:
+            assert error.__cause__ is None, f"cause {error.__cause__!r}"
+        else:
+            assert isinstance(error.__cause__, cause), f"cause {error.__cause__!r}"
+        assert error.__context__ in (None, error.__cause__), f"context {error.__context__!r}"
+        self.must_be_safe(error, *secrecy.copies_of(error))
+        self._seen.append(error)
+        return error
+
+    def must_be_safe(self, *values: object) -> None:
+        """Fail where the token shows in a value, however it is looked at."""
+        leaks = secrecy.find(self.token, *values)
+        assert not leaks, "the token shows: " + "; ".join(leaks)
+
+    def wire(
+        self, requests: int, *, connections: int | None = None, after: After | None = None
+    ) -> None:
+        """Check how many requests, and connections, the first server has seen.
+
+        ``after`` says what the pool must have done with the connection: the healthy call at the
+        end uses it again ("reused") or comes on a new one ("closed").
+        """
+        seen = self.server.requests
+        assert len(seen) == requests, f"{len(seen)} requests, not {requests}: {seen}"
+        if connections is not None:
+            accepted = len(self.server.connections)
+            assert accepted == connections, f"{accepted} connections, not {connections}"
+        self._wire, self._after = requests, after
+
+    def retried(self, *, transient: int = 0, throttled: int = 0, refunded: bool = False) -> None:
+        """Check the back-offs slept and the tokens spent, of one call with default settings.
+
+        ``refunded``: the call succeeded in the end, which gives back what its retries cost.
+        """
+        sleeps = [0.05 * 2**n for n in range(transient)] + [1.0 * 2**n for n in range(throttled)]
+        assert self.clock.sleeps == sleeps, f"slept {self.clock.sleeps}, not {sleeps}"
+        cost = 0 if refunded else 14 * transient + 5 * throttled
+        spent = [500 - client._manager.shared.budget.tokens for client in self.clients]
+        assert sum(spent) == cost, f"spent {spent} tokens, not {cost}"
+
+    # What happens around it.
+
+    async def __aenter__(self) -> Fault:
+        gc.freeze()  # what is there already takes no part in the collection at the end
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self._unhandled.append(context))
+        self._unhandled: list[dict[str, Any]] = []
+        self._tasks = asyncio.all_tasks()
+        self._descriptors = _descriptors()
+        self._log = _Records()
+        self._log.attach()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        problems: list[str] = []
+        try:
+            await self._settle(self._left_by_calls, problems)
+            if self.servers:
+                await self._recover(problems)
+            for client in self.clients:
+                await self.result(client.close())
+        finally:
+            for server in self.servers:
+                await server.stop()
+        problems += [f"the script failed: {e!r}" for s in self.servers for e in s.errors]
+        await self._settle(self._left_after_close, problems)
+        gc.collect()
+        gc.unfreeze()
+        await asyncio.sleep(0)
+        self._log.detach()
+        problems += [f"unhandled: {context}" for context in self._unhandled]
+        problems += [f"logged: {text}" for text in self._log.complaints()]
+        problems += secrecy.find(self.token, *self._log.records, *self._unhandled, *self._seen)
+        assert not problems, "\n".join(problems[:20])
+
+    async def _settle(self, left: Callable[[], list[str]], problems: list[str]) -> None:
+        ends = self._loop.time() + _SETTLE
+        while (still := left()) and self._loop.time() < ends:
+            await asyncio.sleep(0.005)
+        problems += still
+
+    def _left_by_calls(self) -> list[str]:
+        left = self._left_tasks()
+        for client in self.clients:
+            pool = client._manager.shared._pool
+            if pool is None:
+                continue
+            session = pool.transport._session
+            connector = session and session.connector  # None once it is closed
+            counts = {
+                "connections acquired": len(connector._acquired) if connector else 0,
+                "slots held": pool.admission.flow.active,
+                "calls in the queue": len(pool.admission._waiting),
+                "deadlines": len(pool.deadlines._scopes),
+            }
+            left += [f"{count} {what} left" for what, count in counts.items() if count]
+        return left
+
+    def _left_after_close(self) -> list[str]:
+        left = self._left_tasks()
+        if (count := _descriptors() - self._descriptors) > 0:
+            left.append(f"{count} descriptors left")
+        return left
+
+    def _left_tasks(self) -> list[str]:
+        ours = {asyncio.current_task()}.union(*(server.tasks for server in self.servers))
+        tasks = asyncio.all_tasks() - self._tasks - ours
+        return [f"task left: {task!r}" for task in tasks]
+
+    async def _recover(self, problems: list[str]) -> None:
+        """See every client get a good answer once the server is well again."""
+        server = self.server
+        if self._wire is None:
+            problems.append("the test does not say how many requests it expects: fault.wire(n)")
+        elif len(server.requests) != self._wire:
+            problems.append(f"{len(server.requests)} requests in the end, not {self._wire}")
+        if not self.recovers:
+            return
+        self.clock.advance(3600.0)  # past every pause that the server asked for
+        for client in self.clients:
+            if client._manager.shared._closed:
+                continue
+            is_https = client._base_url.startswith("https:")
+            await server.become_healthy(tls.server() if is_https else None)
+            before = len(server.connections)
+            view = client.with_options(timeout=Timeout(), retry=RetryPolicy())
+            try:
+                status = await self.result(view.status.get("healthy"))
+            except (Exception, asyncio.CancelledError) as error:
+                problems.append(f"no healthy call: {error!r}")
+                continue
+            if status.bucket_id != "healthy":
+                problems.append(f"the healthy call got another answer: {status}")
+            how = "reused" if server.requests[-1].conn.number <= before else "closed"
+            if self._after not in (None, how):
+                problems.append(f"the connection was {how}, not {self._after}")
+
+
+class _Records(logging.Handler):
+    """Keep every record of every logger, whatever its level."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def attach(self) -> None:
+        self._level = logging.root.level
+        logging.root.setLevel(logging.DEBUG)
+        logging.root.addHandler(self)
+
+    def detach(self) -> None:
+        logging.root.removeHandler(self)
+        logging.root.setLevel(self._level)
+
+    def complaints(self) -> list[str]:
+        """Give what asyncio or aiohttp had to complain about."""
+        return [
+            record.getMessage()
+            for record in self.records
+            if record.levelno >= logging.WARNING and not record.name.startswith("flashback_async")
+        ]
+
+
+def _descriptors() -> int:
+    process = psutil.Process()
+    return process.num_fds() if hasattr(process, "num_fds") else 0

@@ -1,0 +1,70 @@
+"""Certificates: an authority that the clients of the tests trust, and servers that are wrong."""
+
+from __future__ import annotations
+
+import ssl
+import warnings
+from datetime import UTC, datetime
+from functools import cache
+
+import trustme
+
+_NAMES = ("127.0.0.1", "localhost", "api.localhost")
+
+
+@cache
+def _authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@cache
+def server(*names: str, expires: datetime | None = None) -> ssl.SSLContext:
+    """Give the context of a server that the clients trust, by default for loopback."""
+    leaf = _authority().issue_cert(*(names or _NAMES), not_after=expires)
+    return _context(leaf)
+
+
+def expired() -> ssl.SSLContext:
+    return server(expires=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+@cache
+def unknown() -> ssl.SSLContext:
+    """Give the context of a server whose authority nobody knows."""
+    return _context(trustme.CA().issue_cert(*_NAMES))
+
+
+@cache
+def client() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    _authority().configure_trust(context)
+    return context
+
+
+def _context(leaf: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(context)
+    return context
+
+
+@cache
+def self_signed() -> ssl.SSLContext:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with trustme.Blob(
+        authority.private_key_pem.bytes() + authority.cert_pem.bytes()
+    ).tempfile() as path:
+        context.load_cert_chain(path)
+    return context
+
+
+@cache
+def outdated() -> ssl.SSLContext:
+    """Give the context of a server that knows nothing newer than TLS 1.1."""
+    context = _context(_authority().issue_cert(*_NAMES))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context

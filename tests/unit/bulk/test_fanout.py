@@ -1,0 +1,756 @@
+"""The workers of a run: every key has one outcome, and nothing is left behind."""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import weakref
+from types import SimpleNamespace
+
+import pytest
+
+from flashback_async.bulk.fanout import Halt, fan_out, run
+from flashback_async.errors import (
+    AuthenticationError,
+    DeadlineExceededError,
+    FlashbackError,
+    InvalidArgumentError,
+    ServerError,
+)
+from tests.unit.support import now, turns
+
+
+class Work:
+    """A function to fan out over keys, which counts how it is called."""
+
+    def __init__(self, seconds=0.0, outcomes=None):
+        self.seconds = seconds
+        self.outcomes = outcomes or {}
+        self.called = []
+        self.cancelled = []
+        self.at_once = self.most = 0
+
+    async def __call__(self, key):
+        self.called.append(key)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            await asyncio.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.cancelled.append(key)
+            raise
+        finally:
+            self.at_once -= 1
+        result = self.outcomes.get(key, f"value of {key}")
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
+class Source:
+    """An iterable of keys that counts how far it was read."""
+
+    def __init__(self, keys, error=None):
+        self.keys = iter(keys)
+        self.error = error
+        self.read = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            key = next(self.keys)
+        except StopIteration:
+            if self.error is not None:
+                raise self.error from None
+            raise
+        self.read += 1
+        return key
+
+
+class AsyncSource:
+    """The same for an async iterable that takes its time."""
+
+    def __init__(self, keys, *, seconds=0.0, error=None):
+        self.keys = iter(keys)
+        self.seconds = seconds
+        self.error = error
+        self.read = 0
+        self.at_once = 0
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        assert self.at_once == 0, "two workers read at once"
+        self.at_once += 1
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self.at_once -= 1
+        try:
+            key = next(self.keys)
+        except StopIteration:
+            if self.error is not None:
+                raise self.error from None
+            raise StopAsyncIteration from None
+        self.read += 1
+        return key
+
+
+async def all_of(outcomes):
+    return [outcome async for outcome in outcomes]
+
+
+def others():
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+# Outcomes.
+
+
+@pytest.mark.parametrize("make", [list, iter, Source, AsyncSource, tuple, dict.fromkeys])
+@pytest.mark.parametrize("concurrency", [1, 2, 7, 100])
+async def test_every_key_has_one_outcome_with_its_place_and_its_own_value(make, concurrency):
+    keys = [f"k{n}" for n in range(20)]
+    outcomes = await all_of(fan_out(Work(), make(keys), concurrency=concurrency))
+    outcomes.sort(key=lambda outcome: outcome.index)
+    assert [o.index for o in outcomes] == list(range(20))
+    assert [o.key for o in outcomes] == keys
+    assert [o.unwrap() for o in outcomes] == [f"value of {k}" for k in keys]
+    assert all(o.ok and o.error is None for o in outcomes)
+
+
+async def test_a_key_that_is_given_twice_is_called_twice():
+    work = Work()
+    outcomes = await all_of(fan_out(work, ["a", "b", "a"], concurrency=1))
+    assert [(o.index, o.key) for o in outcomes] == [(0, "a"), (1, "b"), (2, "a")]
+    assert work.called == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize("make", [list, AsyncSource])
+async def test_no_key_gives_no_outcome_and_calls_nothing(make):
+    work = Work()
+    assert await all_of(fan_out(work, make([]))) == []
+    assert work.called == []
+
+
+async def test_outcomes_come_as_they_complete():
+    async def wait(key):
+        await asyncio.sleep(key)
+        return now()
+
+    began = now()
+    outcomes = await all_of(fan_out(wait, [3, 1, 2]))
+    assert [o.key for o in outcomes] == [1, 2, 3]
+    assert [o.unwrap() - began for o in outcomes] == [1, 2, 3]
+
+
+async def test_a_value_may_be_none():
+    async def nothing(key):
+        return None
+
+    (outcome,) = await all_of(fan_out(nothing, ["a"]))
+    assert outcome.ok
+    assert outcome.unwrap() is None
+
+
+async def test_elapsed_is_what_the_call_took(monkeypatch):
+    clock = SimpleNamespace(monotonic=now)
+    monkeypatch.setattr("flashback_async.bulk.fanout.time", clock)
+    error = ServerError("no")
+
+    async def wait(key):
+        await asyncio.sleep(key)
+        if key == 2:
+            raise error
+
+    outcomes = await all_of(fan_out(wait, [1, 2, 5], concurrency=1, deadline=6))
+    assert [o.elapsed for o in outcomes] == [1, 2, 3]
+
+
+async def test_an_error_of_ours_is_an_outcome_and_leaves_the_others_alone():
+    error = ServerError("no", status=500)
+    outcomes = await all_of(fan_out(Work(outcomes={"b": error}), "abc", concurrency=1))
+    assert [o.ok for o in outcomes] == [True, False, True]
+    assert outcomes[1].error is error
+    assert outcomes[1].value is None
+    with pytest.raises(ServerError) as caught:
+        outcomes[1].unwrap()
+    assert caught.value is error
+
+
+async def test_an_error_of_ours_that_is_raised_without_waiting_is_an_outcome():
+    def refuse(key):
+        raise InvalidArgumentError("no")
+
+    outcomes = await all_of(fan_out(refuse, "ab"))
+    assert [type(o.error) for o in outcomes] == [InvalidArgumentError] * 2
+
+
+# Bounds.
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 10])
+@pytest.mark.parametrize("make", [Source, AsyncSource])
+async def test_no_more_calls_at_once_than_asked_for_and_no_fewer(make, concurrency):
+    work = Work(seconds=1)
+    await all_of(fan_out(work, make(range(50)), concurrency=concurrency))
+    assert work.most == concurrency
+
+
+async def test_concurrency_is_64_where_nothing_is_said():
+    work = Work(seconds=1)
+    await all_of(fan_out(work, range(200)))
+    assert work.most == 64
+
+
+async def test_workers_start_only_where_a_key_waits():
+    most = 0
+
+    async def count(key):
+        nonlocal most
+        await asyncio.sleep(1)
+        most = max(most, len(others()))
+
+    await all_of(fan_out(count, range(3), concurrency=10**9))
+    assert most <= 4
+
+
+async def test_a_run_of_many_keys_has_no_more_tasks_than_its_concurrency():
+    most = 0
+
+    async def count(key):
+        nonlocal most
+        most = max(most, len(others()))
+        await asyncio.sleep(key % 3)
+
+    assert len(await all_of(fan_out(count, iter(range(10_000)), concurrency=20))) == 10_000
+    assert most == 20
+
+
+@pytest.mark.parametrize("make", [Source, AsyncSource])
+async def test_who_takes_the_outcomes_slowly_holds_the_reading_back(make):
+    source = make(itertools.count())
+    taken = 0
+    async with contextlib.aclosing(fan_out(Work(), source, concurrency=5)) as outcomes:
+        async for _ in outcomes:
+            taken += 1
+            await turns(100)
+            # Of the outcomes as many are kept as there are workers, and each may bring one more.
+            assert source.read <= taken + 2 * 5
+            if taken == 50:
+                break
+    assert source.read <= 60
+
+
+async def test_nothing_is_read_before_the_first_outcome_is_asked_for():
+    source = Source("abc")
+    outcomes = fan_out(Work(), source)
+    await turns()
+    assert source.read == 0
+    assert others() == set()
+    await outcomes.aclose()
+    assert source.read == 0
+
+
+async def test_keys_are_read_in_their_order_whatever_the_concurrency():
+    work = Work(seconds=1)
+    await all_of(fan_out(work, AsyncSource(range(30), seconds=0.1), concurrency=4))
+    assert work.called == list(range(30))
+
+
+# Leaving early.
+
+
+async def test_break_stops_the_calls_within_a_few_turns_without_aclosing():
+    work = Work(seconds=100, outcomes={})
+
+    async def quick_first(key):
+        return key if key == 0 else await work(key)
+
+    async for outcome in fan_out(quick_first, itertools.count(), concurrency=8):
+        assert outcome.key == 0
+        await turns(30)
+        assert work.at_once == 8
+        break
+    await turns()
+    assert work.at_once == 0
+    assert len(work.cancelled) == 8
+    assert others() == set()
+
+
+async def test_closing_waits_until_every_call_has_ended():
+    ended = []
+
+    async def slow_to_end(key):
+        if key == 0:
+            return
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(3)
+            ended.append(key)
+
+    began = now()
+    async with contextlib.aclosing(fan_out(slow_to_end, range(5), concurrency=5)) as outcomes:
+        async for _ in outcomes:
+            await turns()
+            break
+    assert sorted(ended) == [1, 2, 3, 4]
+    assert now() - began == 3
+    assert others() == set()
+
+
+async def test_an_error_in_the_body_of_the_loop_stops_the_calls():
+    work = Work(seconds=100)
+
+    async def quick_first(key):
+        return None if key == 0 else await work(key)
+
+    with pytest.raises(ZeroDivisionError):
+        async for _ in fan_out(quick_first, itertools.count(), concurrency=3):
+            await turns()
+            1 / 0  # noqa: B018
+    gc.collect()
+    await turns()
+    assert work.at_once == 0
+    assert others() == set()
+
+
+async def test_cancelling_who_waits_for_an_outcome_stops_the_calls():
+    work = Work(seconds=100)
+    consumer = asyncio.create_task(all_of(fan_out(work, range(500), concurrency=500)))
+    await turns(1100)
+    assert work.at_once == 500
+    consumer.cancel()
+    await asyncio.wait([consumer])
+    assert consumer.cancelled()
+    await turns()
+    assert len(work.cancelled) == 500
+    assert others() == set()
+
+
+async def test_cancelling_again_while_calls_end_still_sees_them_end():
+    ended = []
+
+    async def slow_to_end(key):
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(5)
+            ended.append(key)
+
+    async def consume():
+        async with contextlib.aclosing(fan_out(slow_to_end, "ab")) as outcomes:
+            return await all_of(outcomes)
+
+    consumer = asyncio.create_task(consume())
+    await asyncio.sleep(1)
+    for _ in range(3):
+        consumer.cancel()
+        await asyncio.sleep(1)
+    assert not consumer.done()
+    assert ended == []
+    await asyncio.wait([consumer])
+    assert consumer.cancelled()
+    assert sorted(ended) == ["a", "b"]
+
+
+async def test_closing_before_the_second_worker_has_started_starts_none():
+    work = Work()
+    outcomes = fan_out(work, range(10), concurrency=10)
+    first = await anext(outcomes)
+    await outcomes.aclose()
+    await turns()
+    assert first.key == 0
+    assert others() == set()
+    with pytest.raises(StopAsyncIteration):
+        await anext(outcomes)
+
+
+async def test_closing_twice_is_fine():
+    outcomes = fan_out(Work(), range(3))
+    await anext(outcomes)
+    await outcomes.aclose()
+    await outcomes.aclose()
+
+
+async def test_a_call_that_swallows_its_cancellation_does_not_keep_the_run_going():
+    called = []
+
+    async def stubborn(key):
+        called.append(key)
+        if key:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+        return key
+
+    outcomes = fan_out(stubborn, itertools.count(), concurrency=2)
+    async with contextlib.aclosing(outcomes):
+        async for _ in outcomes:
+            await turns()
+            break
+    await turns()
+    assert called == [0, 1, 2]
+    assert others() == set()
+
+
+async def test_leaving_while_calls_end_for_the_deadline_does_not_wait_for_ever():
+    ended = []
+
+    async def slow_to_end(key):
+        if key == 0:
+            return
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(10)
+            ended.append(key)
+
+    outcomes = fan_out(slow_to_end, range(5), concurrency=1, deadline=1)
+    async with contextlib.aclosing(outcomes):
+        async for _ in outcomes:
+            await asyncio.sleep(2)  # the deadline passes, and the call under way is ending
+            break
+    await turns()
+    assert others() == set()
+
+
+async def test_the_run_goes_away_with_its_generator():
+    class Key:
+        pass
+
+    key = Key()
+    gone = weakref.ref(key)
+    outcomes = fan_out(Work(), [key])
+    del key
+    await all_of(outcomes)
+    del outcomes
+    gc.collect()
+    assert gone() is None
+
+
+# Bugs.
+
+
+class Bug(Exception):
+    pass
+
+
+async def test_any_other_exception_stops_the_run_and_is_raised():
+    work = Work(seconds=100)
+    bug = Bug("boom")
+
+    async def one_bad(key):
+        if key == 3:
+            raise bug
+        await work(key)
+
+    with pytest.raises(Bug) as caught:
+        await all_of(fan_out(one_bad, itertools.count(), concurrency=10))
+    assert caught.value is bug
+    assert work.at_once == 0
+    assert others() == set()
+
+
+async def test_the_outcomes_before_a_bug_come_out_first():
+    taken = []
+    with pytest.raises(Bug):
+        async for outcome in fan_out(Work(outcomes={2: Bug()}), range(5), concurrency=1):
+            taken.append(outcome.key)
+    assert taken == [0, 1]
+
+
+async def test_a_function_that_gives_nothing_to_await_is_a_bug():
+    with pytest.raises(TypeError):
+        await all_of(fan_out(lambda key: key, "a"))
+
+
+async def test_a_call_that_cancels_itself_is_a_bug_and_not_a_hang():
+    async def cancels(key):
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError, match="a call of the run was cancelled"):
+        await all_of(fan_out(cancels, range(5), concurrency=2))
+    assert asyncio.current_task().cancelling() == 0
+    assert others() == set()
+
+
+# The input.
+
+
+@pytest.mark.parametrize("make", [Source, AsyncSource])
+async def test_an_error_of_the_input_ends_the_run_after_what_is_under_way(make):
+    error = LookupError("the input broke")
+    work = Work(seconds=10)
+    taken = []
+    with pytest.raises(LookupError) as caught:
+        async for outcome in fan_out(work, make(range(5), error=error), concurrency=3):
+            taken.append(outcome.key)
+    assert caught.value is error
+    assert taken == [0, 1, 2, 3, 4]
+    assert work.cancelled == []
+
+
+@pytest.mark.parametrize("keys", [None, 5, object(), abs])
+async def test_keys_that_cannot_be_iterated_are_refused_at_once(keys):
+    with pytest.raises(InvalidArgumentError, match=f"keys .*{type(keys).__name__}"):
+        fan_out(Work(), keys)
+
+
+async def test_an_iterator_need_not_be_iterable_itself():
+    class Bare:
+        def __init__(self):
+            self.left = 3
+
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            self.left -= 1
+            return self.left
+
+    class Keys:
+        def __iter__(self):
+            return Bare()
+
+    assert len(await all_of(fan_out(Work(), Keys()))) == 3
+
+
+async def test_an_async_iterable_is_read_by_one_worker_at_a_time_and_to_its_end():
+    source = AsyncSource(range(7), seconds=1)  # complains where two read at once
+    outcomes = await all_of(fan_out(Work(seconds=5), source, concurrency=4))
+    assert sorted(o.key for o in outcomes) == list(range(7))
+    assert source.read == 7
+
+
+@pytest.mark.parametrize(
+    "concurrency", [0, -1, True, False, "5", 1.0, None, pytest.param(-(10**5000), id="huge")]
+)
+async def test_a_wrong_concurrency_is_refused_at_once(concurrency):
+    with pytest.raises(InvalidArgumentError, match="concurrency"):
+        fan_out(Work(), [], concurrency=concurrency)
+
+
+@pytest.mark.parametrize(
+    "deadline",
+    [
+        0,
+        -1,
+        0.0,
+        float("nan"),
+        float("inf"),
+        True,
+        "5",
+        [],
+        pytest.param(10**400, id="vast"),
+        pytest.param(-(10**5000), id="huge"),
+    ],
+)
+async def test_a_wrong_deadline_is_refused_at_once(deadline):
+    with pytest.raises(InvalidArgumentError, match="deadline"):
+        fan_out(Work(), [], deadline=deadline)
+
+
+@pytest.mark.parametrize("deadline", [None, 1, 0.5, 1e300])
+async def test_a_deadline_may_be_any_finite_time(deadline):
+    assert len(await all_of(fan_out(Work(), "ab", deadline=deadline))) == 2
+
+
+# The deadline.
+
+
+async def test_a_run_that_is_done_in_time_has_no_timer_left():
+    await all_of(fan_out(Work(), "ab", deadline=5))
+    assert not [h for h in asyncio.get_running_loop()._scheduled if not h.cancelled()]
+
+
+@pytest.mark.parametrize("make", [list, Source])
+async def test_when_the_deadline_passes_every_key_left_comes_out_with_it(make):
+    work = Work(seconds=2)
+    began = now()
+    outcomes = await all_of(fan_out(work, make(range(10)), concurrency=2, deadline=5))
+    assert now() - began == 5
+    assert sorted(o.index for o in outcomes) == list(range(10))
+    assert [o.key for o in outcomes if o.ok] == [0, 1, 2, 3]
+    errors = [o.error for o in outcomes if not o.ok]
+    assert {type(error) for error in errors} == {DeadlineExceededError}
+    assert len({id(error) for error in errors}) == 6, "each key has an error of its own"
+    assert "5 s" in str(errors[0])
+    assert [("cancelled while under way" in str(e), "never sent" in str(e)) for e in errors] == [
+        *[(True, False)] * 2,
+        *[(False, True)] * 4,
+    ]
+    assert work.called == [0, 1, 2, 3, 4, 5]
+    assert [o.elapsed for o in outcomes[6:]] == [0.0] * 4
+
+
+async def test_an_async_iterable_is_not_read_further_after_the_deadline():
+    source = AsyncSource(itertools.count(), seconds=0.4)
+    outcomes = await all_of(fan_out(Work(seconds=10), source, concurrency=2, deadline=1))
+    assert sorted(o.index for o in outcomes) == [0, 1]
+    assert all(isinstance(o.error, DeadlineExceededError) for o in outcomes)
+    assert source.read == 2
+
+
+async def test_a_deadline_ends_the_wait_for_an_async_iterable():
+    began = now()
+    source = AsyncSource(range(3), seconds=100)
+    assert await all_of(fan_out(Work(), source, deadline=2)) == []
+    assert now() - began == 2
+    assert source.at_once == 0
+
+
+async def test_the_deadline_counts_while_nobody_takes_outcomes():
+    taken = []
+    async for outcome in fan_out(Work(), range(9), concurrency=2, deadline=5):
+        taken.append(outcome)
+        await asyncio.sleep(2)
+    assert sorted(o.index for o in taken) == list(range(9))
+    late = [o for o in taken if not o.ok]
+    assert late
+    assert {type(o.error) for o in late} == {DeadlineExceededError}
+
+
+async def test_an_input_that_breaks_after_the_deadline_is_told_at_the_end():
+    taken = []
+    with pytest.raises(LookupError):
+        async for outcome in fan_out(
+            Work(seconds=9), Source(range(4), LookupError()), concurrency=1, deadline=1
+        ):
+            taken.append(outcome.index)
+    assert taken == [0, 1, 2, 3]
+
+
+async def test_a_call_that_ends_well_in_spite_of_the_deadline_keeps_its_value():
+    async def stubborn(key):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(100)
+        return key
+
+    outcomes = await all_of(fan_out(stubborn, range(3), concurrency=1, deadline=1))
+    assert [o.ok for o in outcomes] == [True, False, False]
+
+
+async def test_a_bug_that_the_deadline_brings_out_is_raised():
+    async def buggy(key):
+        try:
+            await asyncio.sleep(100)
+        finally:
+            raise Bug
+
+    with pytest.raises(Bug):
+        await all_of(fan_out(buggy, range(3), deadline=1))
+
+
+async def test_keys_that_all_were_done_are_left_alone_by_a_deadline_that_passes_later():
+    taken = []
+    async for outcome in fan_out(Work(), range(3), deadline=1):
+        taken.append(outcome.ok)
+        await asyncio.sleep(5)
+    assert taken == [True] * 3
+
+
+async def test_a_worker_that_has_not_yet_begun_at_the_deadline_loses_no_key():
+    source = Source(range(5))
+
+    def late(key):
+        # The loop stands still for longer than the run has, and the next worker is due to start.
+        asyncio.get_running_loop().now += 10
+        return asyncio.sleep(0, key)
+
+    outcomes = await all_of(fan_out(late, source, concurrency=5, deadline=3))
+    assert sorted(o.index for o in outcomes) == list(range(5))
+
+
+# A run that is halted from within.
+
+
+async def test_a_halted_run_gives_the_error_to_every_key_that_was_not_sent():
+    halt = Halt()
+    described = []
+
+    async def rejects_the_second(key):
+        if key == 1:
+            error = AuthenticationError("401", status=401, attempts=1, elapsed=2.0)
+            halt.error = error
+            raise error
+        return key
+
+    def describe(error, key):
+        described.append(key)
+        error.bucket_id = f"b{key}"
+
+    outcomes = await all_of(
+        run(
+            rejects_the_second,
+            Source(range(5)),
+            concurrency=1,
+            deadline=None,
+            halt=halt,
+            describe=describe,
+        )
+    )
+    assert [o.index for o in outcomes] == [0, 1, 2, 3, 4]
+    assert [o.ok for o in outcomes] == [True, False, False, False, False]
+    for outcome in outcomes[2:]:
+        assert outcome.error is not halt.error
+        assert isinstance(outcome.error, AuthenticationError)
+        assert outcome.error.status == 401
+        assert outcome.error.attempts == 0
+        assert outcome.error.elapsed == 0.0
+        assert outcome.error.bucket_id == f"b{outcome.key}"
+        assert "never sent" in str(outcome.error)
+    assert halt.error.attempts == 1
+    assert described == [2, 3, 4]
+
+
+async def test_what_is_under_way_when_a_run_is_halted_may_end_well():
+    halt = Halt()
+
+    async def work(key):
+        await asyncio.sleep(key)
+        if key == 1:
+            halt.error = FlashbackError("halt")
+            raise halt.error
+        return key
+
+    outcomes = await all_of(run(work, [3, 1, 2, 5, 6], concurrency=3, deadline=None, halt=halt))
+    assert {o.key: o.ok for o in outcomes} == {3: True, 1: False, 2: True, 5: False, 6: False}
+
+
+async def test_an_async_iterable_is_not_read_further_once_the_run_is_halted():
+    halt = Halt()
+    source = AsyncSource(itertools.count(), seconds=1)
+
+    async def work(key):
+        await asyncio.sleep(1.5)
+        halt.error = FlashbackError("halt")
+        raise halt.error
+
+    outcomes = await all_of(run(work, source, concurrency=5, deadline=None, halt=halt))
+    assert [o.index for o in outcomes] == [0, 1]
+    assert source.at_once == 0, "the wait for the next key was ended"
+
+
+async def test_a_deadline_after_a_halt_does_not_change_what_the_keys_are_told():
+    halt = Halt()
+
+    async def work(key):
+        if key == 0:
+            halt.error = ServerError("halt")
+            raise halt.error
+        await asyncio.sleep(100)
+
+    outcomes = await all_of(run(work, range(4), concurrency=2, deadline=5, halt=halt))
+    assert [type(o.error) for o in outcomes] == [ServerError] * 4
+
+
+async def test_a_run_halted_before_it_begins_sends_nothing():
+    halt = Halt()
+    halt.error = ServerError("halt")
+    work = Work()
+    outcomes = await all_of(run(work, range(3), concurrency=2, deadline=None, halt=halt))
+    assert [o.ok for o in outcomes] == [False] * 3
+    assert work.called == []

@@ -1,0 +1,154 @@
+"""Outcomes as JSON and as CSV: nothing rounded, nothing lost, nothing that a terminal acts on."""
+
+import csv
+import io
+import json
+from datetime import UTC, date, datetime
+
+import pytest
+
+from flashback_async import (
+    BucketDay,
+    BucketStats,
+    BucketStatus,
+    DailyNodeStats,
+    NodeState,
+    NodeStatus,
+    Outcome,
+    ServerError,
+)
+from flashback_async.cli.output import json_text, make_writer
+from flashback_async.cli.records import NODE_STATS, STATS, STATUS, json_value, reason
+
+SEEN = datetime(2024, 1, 15, 10, 30, 0, 250_000, tzinfo=UTC)
+NODE = NodeStatus("10.0.0.1", "us-east-1", "1.8.2", NodeState.ONLINE, 14.5, SEEN)
+BLANK = NodeStatus(None, None, None, None, None, None)
+FAILURE = ServerError(
+    "503 Service Unavailable", status=503, request_id="req-1", attempts=3, operation="status.get"
+)
+
+
+def ok(key, value):
+    return Outcome(0, key, value, None, 0.1)
+
+
+def failed(key, error=FAILURE):
+    return Outcome(0, key, None, error, 0.1)
+
+
+def through_json(view, outcome):
+    return json.loads(json_text(view.record_of(outcome)))
+
+
+def through_csv(view, outcome):
+    text = io.StringIO()
+    csv.writer(text).writerows([view.csv_header(), *view.csv_lines(outcome)])
+    return list(csv.DictReader(io.StringIO(text.getvalue())))
+
+
+def test_a_status_is_a_record_with_its_nodes():
+    assert through_json(STATUS, ok("b1", BucketStatus("B1", (NODE, BLANK)))) == {
+        "bucket_id": "b1",  # as it was asked for
+        "nodes": [
+            {
+                "ip": "10.0.0.1",
+                "region": "us-east-1",
+                "version": "1.8.2",
+                "state": "ONLINE",
+                "latency_ms": 14.5,
+                "last_updated": "2024-01-15T10:30:00.250000Z",
+            },
+            dict.fromkeys(("ip", "region", "version", "state", "latency_ms", "last_updated")),
+        ],
+    }
+
+
+def test_counts_stay_exact_whatever_their_size():
+    stats = BucketStats("b1", 10**99 + 1, 2**63, None, -5)
+    record = through_json(STATS, ok("b1", stats))
+    assert list(record) == [
+        "bucket_id",
+        "total_count",
+        "total_upload_bytes",
+        "total_download_bytes",
+        "total_size_change",
+    ]
+    assert record["total_count"] == 10**99 + 1
+    (line,) = through_csv(STATS, ok("b1", stats))
+    assert line["total_count"] == str(10**99 + 1)
+    assert (line["total_download_bytes"], line["total_size_change"]) == ("", "-5")
+
+
+def test_daily_figures_name_their_day():
+    node = DailyNodeStats("10.0.0.1", "*-a", 99.5, 14.25, "1.8.2", "ODD", SEEN, 13.0)
+    outcome = ok(BucketDay("b1", date(2024, 1, 15)), [node])
+    record = through_json(NODE_STATS, outcome)
+    assert (record["bucket_id"], record["day"]) == ("b1", "2024-01-15")
+    assert record["nodes"][0]["uptime_percent"] == 99.5
+    (line,) = through_csv(NODE_STATS, outcome)
+    assert (line["day"], line["state"], line["error"]) == ("2024-01-15", "ODD", "")
+    assert NODE_STATS.label(outcome.key) == "b1 2024-01-15"
+
+
+def test_a_failure_is_a_record_that_says_why():
+    record = through_json(STATUS, failed("b1"))
+    assert record["bucket_id"] == "b1"
+    assert record["error"] == {
+        "type": "ServerError",
+        "message": str(FAILURE),
+        "status": 503,
+        "code": None,
+        "request_id": "req-1",
+        "retry_after": None,
+        "attempts": 3,
+    }
+    (line,) = through_csv(STATUS, failed("b1"))
+    assert line["bucket_id"] == "b1"
+    assert line["error"] == "ServerError: 503 Service Unavailable, after 3 requests"
+
+
+def test_a_bucket_without_nodes_has_a_line_all_the_same():
+    (line,) = through_csv(STATUS, ok("b1", BucketStatus("b1", ())))
+    assert (line["bucket_id"], line["ip"], line["error"]) == ("b1", "", "")
+
+
+def test_no_control_character_gets_through():
+    evil = "\x1b]0;x\x07\x7f\u202e\x9b\udcff\n"
+    node = NodeStatus(evil, evil, evil, evil, 1.0, SEEN)
+    outcomes = [ok(evil, BucketStatus(evil, (node,))), failed(evil, ServerError(evil))]
+    for outcome in outcomes:
+        text = json_text(STATUS.record_of(outcome))
+        assert text.isprintable()
+        assert text.isascii()
+        lines = [map(str, line) for line in STATUS.csv_lines(outcome)]
+        assert all(cell.isprintable() for line in lines for cell in line)
+    assert through_json(STATUS, outcomes[0])["bucket_id"] == evil
+
+
+def test_an_error_without_text_is_named():
+    assert reason(ServerError()) == "ServerError: "
+    bare = ServerError()
+    bare.args = ()
+    assert reason(bare) == "ServerError: ServerError"
+
+
+def test_a_value_that_json_has_no_word_for_is_a_bug():
+    with pytest.raises(TypeError, match="set has no JSON form"):
+        json_value(set())
+
+
+async def test_a_json_array_is_in_the_order_of_the_input(capsys):
+    writer = make_writer("json", STATUS)
+    for place in (2, 0, 1):
+        status = BucketStatus(f"b{place}", ())
+        await writer.add(Outcome(place, f"b{place}", status, None, 0.1))
+    await writer.drain()
+    assert capsys.readouterr().out == ""
+    writer.finish()
+    records = json.loads(capsys.readouterr().out)
+    assert [record["bucket_id"] for record in records] == ["b0", "b1", "b2"]
+
+
+async def test_a_json_array_may_be_empty(capsys):
+    make_writer("json", STATUS).finish()
+    assert json.loads(capsys.readouterr().out) == []

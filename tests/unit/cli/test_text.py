@@ -1,0 +1,72 @@
+"""Values as text for people."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flashback_async.cli import text
+
+NOW = datetime(2024, 1, 15, 10, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (None, "-"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (1536, "1.50 KiB"),
+        (10 * 2**20, "10.0 MiB"),
+        (123 * 2**30, "123 GiB"),
+        (1023 * 2**30, "1.00 TiB"),
+        (2**80, "1.00 YiB"),
+        (10**100, "8.27e+75 YiB"),
+        (-5 * 2**20, "-5.00 MiB"),
+    ],
+)
+def test_sizes_have_three_digits_and_a_unit(number, shown):
+    assert text.size(number) == shown
+
+
+def test_a_change_says_its_sign():
+    assert [text.size(n, signed=True) for n in (2048, -2048, 0)] == ["+2.00 KiB", "-2.00 KiB", "0 B"]
+
+
+@pytest.mark.parametrize(
+    ("passed", "shown"),
+    [
+        (timedelta(0), "0 s ago"),
+        (timedelta(seconds=-30), "0 s ago"),  # a clock that is a little ahead of ours
+        (timedelta(seconds=59), "59 s ago"),
+        (timedelta(seconds=61), "1 min ago"),
+        (timedelta(hours=5, minutes=59), "5 h ago"),
+        (timedelta(days=3), "3 d ago"),
+        (timedelta(days=40), "2023-12-06 10:30Z"),
+        (timedelta(hours=-1), "2024-01-15 11:30Z"),
+    ],
+)
+def test_ages_are_relative_until_they_mean_little(passed, shown):
+    assert text.age(NOW - passed, NOW) == shown
+
+
+def test_what_is_unknown_is_a_dash():
+    unknown = [text.age(None, NOW), text.count(None), text.milliseconds(None)]
+    assert unknown + [text.percent(None), text.optional(None)] == ["-"] * 5
+
+
+def test_numbers_are_grouped_and_have_their_unit():
+    assert text.count(1234567) == "1,234,567"
+    assert (text.milliseconds(88.0), text.milliseconds(1234.56)) == ("88 ms", "1,234.6 ms")
+    assert text.percent(99.5) == "99.50 %"
+    assert (text.seconds(0.123), text.seconds(1234.5)) == ("0.12 s", "1,234 s")
+    assert (text.plural(1, "bucket"), text.plural(2000, "bucket")) == ("1 bucket", "2,000 buckets")
+
+
+@pytest.mark.parametrize("raw", ["\x1b[31m", "\x07", "a\nb", "\u202e", "\x9b", "\x7f", "\udcff"])
+def test_what_a_terminal_would_act_on_is_escaped(raw):
+    assert text.printable(f"Käse {raw}").isprintable()
+
+
+def test_other_text_stays_as_it_is():
+    assert text.printable("Käse 日本 \\x1b [red]") == "Käse 日本 \\x1b [red]"

@@ -1,0 +1,263 @@
+"""Stand-ins for what a unit test cannot use: the clock of the machine and the network."""
+
+import asyncio
+import inspect
+import json
+import selectors
+from types import SimpleNamespace
+
+from flashback_async.config import Limits, RetryPolicy, Timeout
+from flashback_async.http.auth import token_source
+from flashback_async.http.session import SessionManager, Shared
+from flashback_async.http.values import Failure, Response, Retry, Secret
+from flashback_async.resources.bucket_stats import BucketStatsResource
+from flashback_async.resources.node_stats import NodeStatsResource
+from flashback_async.resources.status import StatusResource
+
+TOKEN = "canary-9f1c"
+NOON = 1_705_320_000.0  # 2024-01-15T12:00:00Z
+
+
+class _Skipping(selectors.DefaultSelector):
+    """Skips to the next timer instead of waiting for it."""
+
+    loop = None
+    busy = 0
+
+    def select(self, timeout=None):
+        events = super().select(0)
+        if events or timeout == 0:
+            self.busy += 1
+            if self.busy > 500:  # somebody polls, and counts on time to pass meanwhile
+                self.loop.now += 1e-6
+            return events
+        self.busy = 0
+        if self.loop.threads:
+            return super().select(20)
+        if timeout is None:
+            raise AssertionError("every task waits for something that will never happen")
+        self.loop.now += timeout
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only, and at once, when there is nothing to do.
+
+    Whatever waits in it is exact to the nanosecond and costs no time. A test that would hang fails.
+    """
+
+    def __init__(self):
+        self.now = 1000.0
+        self.threads = 0
+        selector = _Skipping()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self):
+        return self.now
+
+    def call_at(self, when, callback, *args, context=None):
+        # A timer that rounding has put a hair ahead must not stand still there.
+        if self.now < when < self.now + 1e-6:
+            when = self.now + 1e-6
+        return super().call_at(when, callback, *args, context=context)
+
+    def run_in_executor(self, executor, func, *args):
+        future = super().run_in_executor(executor, func, *args)
+        self.threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _):
+        self.threads -= 1
+
+    async def shutdown_default_executor(self, *args, **kwargs):
+        self.threads += 1
+        await super().shutdown_default_executor(*args, **kwargs)
+
+
+class LoopClock:
+    """The clock of the running loop; chance is a share of what it may be."""
+
+    def __init__(self, share=1.0):
+        self.share = share
+        self.slept = []
+        self.drawn = []
+        self.wall_offset = NOON - 1000.0
+        self._loop = asyncio.get_running_loop()  # it is also looked at from threads
+
+    def monotonic(self):
+        return self._loop.time()
+
+    def wall(self):
+        return self.monotonic() + self.wall_offset
+
+    def uniform(self, low, high):
+        self.drawn.append((low, high))
+        return low + (high - low) * self.share
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        await asyncio.sleep(seconds)
+
+
+async def turns(count=10):
+    """Let whatever is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+def answer(body=b"{}", status=200, **headers):
+    """An answer of the server; header names are written with underscores."""
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    pairs = {"content_type": "application/json"} | headers
+    return Response(
+        status,
+        tuple((k.replace("_", "-").encode(), str(v).encode()) for k, v in pairs.items()),
+        body,
+    )
+
+
+def no(status, message=None, **headers):
+    """A refusal as the API documents it."""
+    body = {"success": False} if message is None else {"success": False, "message": message}
+    return answer(body, status, **headers)
+
+
+def lost(error, *, stale=False):
+    return Failure(error, Retry.TRANSIENT, stale)
+
+
+class Script:
+    """A transport that plays what a test wrote: answers in turn, or a function of each request.
+
+    An answer may be an exception to raise, a value to give, or a function of (request, attempt),
+    awaited where it is a coroutine. The last answer is repeated.
+    """
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.sent = []
+        self.under_way = self.most_under_way = 0
+        self.opened = self.closed = 0
+
+    def open(self):
+        self.opened += 1
+
+    async def close(self):
+        self.closed += 1
+
+    async def send(self, request, secret, attempt):
+        self.sent.append(
+            SimpleNamespace(
+                request=request,
+                token=secret.reveal(),
+                fresh=attempt.fresh,
+                connect=attempt.connect,
+                at=now(),
+            )
+        )
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            step = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if callable(step):
+                step = step(request, attempt)
+            if inspect.isawaitable(step):
+                step = await step
+            if isinstance(step, BaseException):
+                raise step
+            return step
+        finally:
+            self.under_way -= 1
+
+    @property
+    def times(self):
+        """When each request was sent, counted from the first."""
+        return [sent.at - self.sent[0].at for sent in self.sent]
+
+
+def after(seconds, what):
+    """An answer that takes its time."""
+
+    async def late(request, attempt):
+        await asyncio.sleep(seconds)
+        return what
+
+    return late
+
+
+async def hang(request, attempt):
+    attempt.phase = "headers"
+    await asyncio.get_running_loop().create_future()
+
+
+class Bench:
+    """A session manager over a script, in virtual time, with the resources on top of it."""
+
+    def __init__(
+        self,
+        *answers,
+        token=TOKEN,
+        timeout=None,
+        retry=None,
+        limits=None,
+        borrowed=False,
+        share=1.0,
+        base_url="https://api.test",
+    ):
+        self.script = Script(*answers)
+        given = Secret(token) if isinstance(token, str) else token
+        self.tokens = token_source(given)
+        self.shared = Shared(
+            make_transport=lambda: self.script,
+            tokens=self.tokens,
+            limits=limits or Limits(),
+            borrowed=borrowed,
+        )
+        self.clock = self.shared.clock = LoopClock(share)
+        self.manager = SessionManager(self.shared, timeout or Timeout(), retry or RetryPolicy())
+        self.bucket_stats = BucketStatsResource(self.manager, base_url)
+        self.node_stats = NodeStatsResource(self.manager)
+        self.status = StatusResource(self.manager)
+
+    @property
+    def sent(self):
+        return self.script.sent
+
+    @property
+    def admission(self):
+        return self.shared.open_pool().admission
+
+    @property
+    def budget(self):
+        return self.shared.budget.tokens
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.shared.close()
+
+
+def status_body(bucket_id="b", count=1):
+    """The answer to a status request."""
+    node = {
+        "ip": "10.0.0.1",
+        "region": "us-east-1",
+        "version": "1.2.3",
+        "status": "ONLINE",
+        "latency_ms": 45,
+        "lastUpdated": "2024-01-15T10:30:00Z",
+    }
+    return {"bucketId": bucket_id, "nodeStatus": [node] * count}
+
+
+def echo_status(request, attempt):
+    """Answer any status request about the bucket it asks for."""
+    return answer(status_body(request.bucket_id))
