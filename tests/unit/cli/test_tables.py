@@ -2,6 +2,8 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
 from flashback_async import (
     BucketDay,
     BucketStats,
@@ -16,6 +18,11 @@ from flashback_async.cli import tables
 from flashback_async.cli.records import NODE_STATS, STATS, STATUS
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 def shown(capsys, view, *pairs):
     tables.show(view, [Outcome(n, key, value, None, 0.1) for n, (key, value) in enumerate(pairs)])
     return capsys.readouterr().out.splitlines()
@@ -28,7 +35,15 @@ def test_status(capsys):
         NodeStatus("\x1b[2J", None, None, "[red]ODD", None, None),
     )
     lines = shown(capsys, STATUS, ("b1", BucketStatus("b1", nodes)), ("b2", BucketStatus("b2", ())))
-    assert lines[0].split() == ["Bucket", "State", "Latency", "Region", "Node", "Version", "Updated"]
+    assert lines[0].split() == [
+        "Bucket",
+        "State",
+        "Latency",
+        "Region",
+        "Node",
+        "Version",
+        "Updated",
+    ]
     assert lines[2].split()[:3] == ["b1", "ONLINE", "14"]
     assert lines[2].endswith("2 h ago")
     assert lines[3].split() == ["[red]ODD", "-", "-", "\\x1b[2J", "-", "-"]

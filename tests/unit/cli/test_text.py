@@ -30,7 +30,11 @@ def test_sizes_have_three_digits_and_a_unit(number, shown):
 
 
 def test_a_change_says_its_sign():
-    assert [text.size(n, signed=True) for n in (2048, -2048, 0)] == ["+2.00 KiB", "-2.00 KiB", "0 B"]
+    assert [text.size(n, signed=True) for n in (2048, -2048, 0)] == [
+        "+2.00 KiB",
+        "-2.00 KiB",
+        "0 B",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ def test_ages_are_relative_until_they_mean_little(passed, shown):
 
 def test_what_is_unknown_is_a_dash():
     unknown = [text.age(None, NOW), text.count(None), text.milliseconds(None)]
-    assert unknown + [text.percent(None), text.optional(None)] == ["-"] * 5
+    assert [*unknown, text.percent(None), text.optional(None)] == ["-"] * 5
 
 
 def test_numbers_are_grouped_and_have_their_unit():

@@ -1,0 +1,31 @@
+"""The command line, ``flashback``; it needs the extra ``cli``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import NoReturn
+
+_NEEDED = ("click", "rich")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with its exit code.
+
+    Args:
+        arguments: What follows the command's name; None takes the process's own.
+    """
+    if not all(map(_is_installed, _NEEDED)):
+        sys.stderr.write('flashback needs click and rich: pip install "flashback-async[cli]"\n')
+        sys.exit(2)
+    from flashback_async.cli.app import run
+
+    sys.exit(run(arguments))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False

@@ -1,0 +1,160 @@
+"""The commands. Only click is imported here; what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from flashback_async.cli.messages import say
+from flashback_async.cli.options import Options, positive_option, shared_options
+
+_USAGE, _INTERRUPTED = 2, 130
+_EPILOG = """
+\b
+The token comes from FLASHBACK_TOKEN, or from the file that FLASHBACK_TOKEN_FILE
+names. Data goes to standard output, everything else to standard error.
+
+\b
+Exit codes, the first that applies:
+  130  interrupted
+    2  usage or settings are wrong, or the output cannot be written
+    3  the token was rejected
+    5  the deadline passed
+    4  nothing succeeded
+    1  some buckets failed
+    0  all is well
+"""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flashback-async", message="flashback %(version)s")
+def flashback() -> None:
+    """Statistics and node status of Flashback storage buckets."""
+
+
+@flashback.command()
+@click.argument("ids", nargs=-1, metavar="[ID...|-]")
+@click.option("--all", "everything", is_flag=True, help="Every bucket that the token can see.")
+@shared_options
+def status(ids: tuple[str, ...], everything: bool, options: Options) -> int:
+    """Show how the nodes of buckets are now.
+
+    With "-" ids are read from standard input, one a line; blank lines and lines that start
+    with # are skipped.
+    """
+    if everything and ids:
+        raise click.UsageError("give bucket ids or --all, not both")
+    if not (everything or ids):
+        raise click.UsageError('give bucket ids, "-" to read them from standard input, or --all')
+    from flashback_async.cli.polling import poll_status
+
+    return poll_status(ids, everything, options)
+
+
+@flashback.command(short_help="Show how much went up and down in buckets.")
+@click.argument("ids", nargs=-1, metavar="[ID...|-]")
+@shared_options
+def stats(ids: tuple[str, ...], options: Options) -> int:
+    """Show how much went up and down in buckets; without ids, in all.
+
+    With "-" ids are read from standard input, one a line; blank lines and lines that start
+    with # are skipped.
+    """
+    from flashback_async.cli.polling import poll_stats
+
+    return poll_stats(ids, options)
+
+
+@flashback.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...|-")
+@click.option(
+    "--day",
+    "days",
+    multiple=True,
+    required=True,
+    metavar="DAY",
+    help="A UTC day: 2024-01-15, today or yesterday. May be given several times.",
+)
+@shared_options
+def node_stats(ids: tuple[str, ...], days: tuple[str, ...], options: Options) -> int:
+    """Show how the nodes of buckets did on a day.
+
+    With "-" ids are read from standard input, one a line; blank lines and lines that start
+    with # are skipped.
+    """
+    from flashback_async.cli.polling import poll_node_stats
+
+    return poll_node_stats(ids, days, options)
+
+
+@flashback.command(short_help="Run a Flashback API on this machine.")
+@click.option("--buckets", type=click.IntRange(0, 1_000_000), default=100, show_default=True)
+@click.option(
+    "--nodes", type=click.IntRange(0, 10_000), default=3, show_default=True, help="Of each bucket."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Picks the account.")
+@click.option(
+    "--latency", type=click.FloatRange(min=0), default=0.0, help="Seconds that each answer takes."
+)
+@click.option(
+    "--error-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of answers that are 503."
+)
+@positive_option("--rate-limit", help="Requests a second, beyond which it says 429.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 takes a free one.")
+def sandbox(**settings: object) -> int:
+    """Run a Flashback API on this machine, with a made-up account, until Ctrl-C."""
+    from flashback_async.cli.serve import serve
+
+    return serve(settings)
+
+
+@flashback.command()
+@click.option("--buckets", type=click.IntRange(1, 100_000), default=1_000, show_default=True)
+@click.option("--no-progress", is_flag=True, help="Draw no progress bar.")
+def demo(buckets: int, no_progress: bool) -> int:
+    """Poll 1,000 buckets of a sandbox and show what came of it. Needs no account."""
+    from flashback_async.cli.demo import show_demo
+
+    return show_demo(buckets, shows_bar=not no_progress)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code."""
+    problem = _prepare_streams()
+    if problem:
+        say(f"error: {problem}")
+        return _USAGE
+    try:
+        code = flashback.main(arguments, prog_name="flashback", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return _USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see '{context.command_path} --help')" if context else ""
+        say(f"error: {error.format_message()}{hint}")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _prepare_streams() -> str | None:
+    """Make the standard streams fit for use; says what is wrong where they are not."""
+    # What the process opens next must not land in the place of one that is closed.
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        return "standard output is closed"
+    # No character that the terminal's encoding lacks may end a run.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    return None

@@ -1,0 +1,61 @@
+"""The main job, start to finish, on a sandbox: find the buckets, poll them all, see what came."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+
+from flashback_async import FlashbackClient
+from flashback_async.cli import demo_report
+from flashback_async.cli.demo_report import Findings
+from flashback_async.cli.exits import Deadline, Exit
+from flashback_async.cli.progress import progress
+from flashback_async.cli.runner import guarded, run_loop
+from flashback_async.sandbox import Sandbox
+
+_LATENCY = 0.05
+_ERROR_RATE = 0.01
+_DELETED = "0d5e7e00-dead-4000-8000-000000000000"
+
+
+def show_demo(buckets: int, *, shows_bar: bool) -> int:
+    """Run the demo; it has done its job once it has shown what it found."""
+
+    def work() -> int:
+        demo_report.show_findings(run_loop(_explore(buckets, shows_bar=shows_bar)))
+        return Exit.OK
+
+    return guarded(work, Deadline(None))
+
+
+async def _explore(buckets: int, *, shows_bar: bool) -> Findings:
+    async with Sandbox(buckets, latency=_LATENCY, error_rate=_ERROR_RATE) as sandbox:
+        _cause_incidents(sandbox)
+        demo_report.introduce(sandbox.base_url, buckets, _LATENCY, _ERROR_RATE)
+        # Both are given, so nothing is read from the environment.
+        async with FlashbackClient(sandbox.token, base_url=sandbox.base_url) as client:
+            started = time.monotonic()
+            stats = await client.bucket_stats.list()
+            # As in any inventory kept by hand, some ids are not ours, and some are gone.
+            old = [*sandbox.forbidden_ids, _DELETED]
+            demo_report.tell_found(time.monotonic() - started, len(stats), len(old))
+            findings = Findings(stats)
+
+            served, started = sandbox.requests, time.monotonic()
+            inventory = [*(bucket.bucket_id for bucket in stats), *old]
+            with progress(shown=shows_bar, total=len(inventory)) as step:
+                async with aclosing(client.status.iter_many(inventory)) as outcomes:
+                    async for outcome in outcomes:
+                        findings.outcomes.append(outcome)
+                        step()
+            findings.seconds = time.monotonic() - started
+            findings.requests = sandbox.requests - served
+            return findings
+
+
+def _cause_incidents(sandbox: Sandbox) -> None:
+    """Take all nodes of one bucket down, and have another answer with errors only."""
+    down, broken = sandbox.bucket_ids[0], sandbox.bucket_ids[-1]
+    for ip in sandbox.node_ips(down):
+        sandbox.set_state(down, ip, "OFFLINE")
+    sandbox.fail(broken, status=500, times=1_000)

@@ -1,0 +1,58 @@
+"""A progress bar on standard error: how many, how fast, how long still."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@contextmanager
+def progress(*, shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
+    """Give the function to call at each step; where there is no terminal, nothing is drawn.
+
+    Args:
+        shown: Whether a bar is wanted.
+        total: How many steps there will be; None where nobody knows.
+    """
+    if not (shown and sys.stderr.isatty()):
+        yield _no_step
+        return
+    bar = _make_bar()
+    task = bar.add_task("", total=total)
+    with bar:
+        yield lambda: bar.advance(task)
+
+
+def _no_step() -> None:
+    """Draw nothing."""
+
+
+def _make_bar() -> Progress:
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
+
+    from flashback_async.cli.grid import make_console
+
+    class Count(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            done = f"{task.completed:,.0f}"
+            return Text(done if task.total is None else f"{done} of {task.total:,.0f}")
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f}/s", style="cyan")
+
+    return Progress(
+        BarColumn(),
+        Count(),
+        Rate(),
+        TimeRemainingColumn(compact=True),
+        console=make_console(stderr=True),
+        transient=True,
+    )

@@ -1,0 +1,131 @@
+"""How the answers of each resource appear as records and as CSV lines: exact, nothing left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import attrs
+from attrs import frozen
+
+from flashback_async import (
+    BucketDay,
+    BucketStats,
+    BucketStatus,
+    DailyNodeStats,
+    FlashbackError,
+    NodeStatus,
+    Outcome,
+)
+from flashback_async.cli import text
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@frozen
+class View(Generic[K, V]):
+    """How keys and values of one kind are shown."""
+
+    noun: str
+    key_names: tuple[str, ...]
+    key: Callable[[K], tuple[str, ...]]
+    record: Callable[[V], dict[str, object]]
+    item: type  # the attrs class of what one CSV line or table row holds
+    items: Callable[[V], Sequence[Any]]
+
+    def label(self, key: K) -> str:
+        return text.printable(" ".join(self.key(key)))
+
+    def record_of(self, outcome: Outcome[K, V]) -> dict[str, object]:
+        """Give an outcome as a JSON object."""
+        key = dict(zip(self.key_names, self.key(outcome.key), strict=True))
+        if outcome.error is not None:
+            return {**key, "error": _error_record(outcome.error)}
+        # The id as it was asked for goes first, and stands for the one in the answer.
+        return key | self.record(outcome.unwrap()) | key
+
+    def csv_header(self) -> list[str]:
+        return [*self.key_names, *self._csv_fields(), "error"]
+
+    def csv_lines(self, outcome: Outcome[K, V]) -> list[list[object]]:
+        """Give the CSV lines of an outcome: one for each item, and at least one."""
+        key = [text.printable(part) for part in self.key(outcome.key)]
+        fields = self._csv_fields()
+        blank = [None] * len(fields)
+        if outcome.error is not None:
+            return [[*key, *blank, reason(outcome.error)]]
+        lines = [
+            [*key, *(_csv_value(getattr(item, name)) for name in fields), None]
+            for item in self.items(outcome.unwrap())
+        ]
+        return lines or [[*key, *blank, None]]
+
+    def _csv_fields(self) -> list[str]:
+        return [f.name for f in attrs.fields(self.item) if f.name != "bucket_id"]
+
+
+def reason(error: FlashbackError) -> str:
+    """Say in one line why something failed, without saying again what it was."""
+    after = f", after {error.attempts} requests" if error.attempts > 1 else ""
+    return f"{type(error).__name__}: {words(error)}{after}"
+
+
+def words(error: FlashbackError) -> str:
+    """Give what an error says, without the call that it happened in."""
+    return text.printable(str(error.args[0]) if error.args else type(error).__name__)
+
+
+def json_value(value: object) -> object:
+    """Give what JSON has no word for."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _error_record(error: FlashbackError) -> dict[str, object]:
+    details = ("status", "code", "request_id", "retry_after", "attempts")
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        **{name: getattr(error, name, None) for name in details},
+    }
+
+
+def _csv_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return json_value(value)
+    return text.printable(value) if isinstance(value, str) else value
+
+
+def _fields(item: Any) -> dict[str, object]:
+    return attrs.asdict(item, recurse=False)
+
+
+STATUS: View[str, BucketStatus] = View(
+    noun="bucket",
+    key_names=("bucket_id",),
+    key=lambda bucket_id: (bucket_id,),
+    record=lambda status: {"nodes": [_fields(node) for node in status.nodes]},
+    item=NodeStatus,
+    items=lambda status: status.nodes,
+)
+
+STATS: View[str, BucketStats] = View(
+    noun="bucket",
+    key_names=("bucket_id",),
+    key=lambda bucket_id: (bucket_id,),
+    record=_fields,
+    item=BucketStats,
+    items=lambda stats: [stats],
+)
+
+NODE_STATS: View[BucketDay, list[DailyNodeStats]] = View(
+    noun="bucket day",
+    key_names=("bucket_id", "day"),
+    key=lambda key: (key.bucket_id, key.day.isoformat()),
+    record=lambda nodes: {"nodes": [_fields(node) for node in nodes]},
+    item=DailyNodeStats,
+    items=lambda nodes: nodes,
+)

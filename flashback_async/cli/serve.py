@@ -1,0 +1,55 @@
+"""The sandbox as a server of its own, until somebody stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from flashback_async.cli.exits import Deadline, Exit
+from flashback_async.cli.messages import say
+from flashback_async.cli.runner import guarded, run_loop
+from flashback_async.sandbox import Sandbox
+
+
+def serve(settings: dict[str, Any]) -> int:
+    """Serve a sandbox until Ctrl-C; the settings are those of `Sandbox`."""
+
+    def work() -> int:
+        try:
+            sandbox = Sandbox(**settings)
+        except ValueError as error:
+            say(f"error: {error}")
+            return Exit.USAGE
+        run_loop(_serve(sandbox))
+        return Exit.OK
+
+    return guarded(work, Deadline(None))
+
+
+async def _serve(sandbox: Sandbox) -> None:
+    async with sandbox:
+        # The two lines on standard output are for a shell to read.
+        for name, value in (
+            ("FLASHBACK_BASE_URL", sandbox.base_url),
+            ("FLASHBACK_TOKEN", sandbox.token),
+        ):
+            sys.stdout.write(_assignment(name, value))
+        sys.stdout.flush()
+        _tell(sandbox)
+        await asyncio.Event().wait()
+
+
+def _tell(sandbox: Sandbox) -> None:
+    say("")
+    say("Paste these two lines into another terminal; there, for example:")
+    say("  flashback status --all")
+    if sandbox.bucket_ids:
+        say(f"  flashback status {sandbox.bucket_ids[0]}")
+    say(f"  flashback status {sandbox.forbidden_ids[0]}   # of another workspace")
+    say("Ctrl-C stops the sandbox.")
+
+
+def _assignment(name: str, value: str) -> str:
+    return f'$env:{name} = "{value}"\n' if os.name == "nt" else f"export {name}={value}\n"

@@ -1,0 +1,544 @@
+"""The command line as its users meet it: a process of its own, against a sandbox over sockets."""
+
+import asyncio
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from flashback_async.cli import app, main, runner
+from flashback_async.sandbox import Sandbox
+
+COMMAND = (sys.executable, "-m", "flashback_async")
+GUARD = 30  # seconds, against a process that hangs
+FULL = Path("/dev/full")
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals and closed descriptors of POSIX")
+
+
+@contextlib.asynccontextmanager
+async def sandbox_with_environment(*args, **options):
+    async with Sandbox(*args, **options) as sandbox:
+        yield sandbox, environment(sandbox)
+
+
+def environment(sandbox=None, **more):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("FLASHBACK_")}
+    inherited.pop("COLUMNS", None)
+    if sandbox is not None:
+        more = {"FLASHBACK_TOKEN": sandbox.token, "FLASHBACK_BASE_URL": sandbox.base_url} | more
+    return inherited | {"PYTHONWARNINGS": "error"} | more
+
+
+@contextlib.asynccontextmanager
+async def process(*arguments, env, **streams):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
+    child = await asyncio.create_subprocess_exec(*COMMAND, *arguments, env=env, **pipes | streams)
+    try:
+        async with asyncio.timeout(GUARD):
+            yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.communicate()
+
+
+async def flashback(*arguments, env, stdin=b"", **streams):
+    """Run it to its end; gives the exit code, and what it wrote."""
+    async with process(*arguments, env=env, **streams) as child:
+        out, err = await child.communicate(stdin)
+        return SimpleNamespace(
+            code=child.returncode,
+            out=(out or b"").decode(),
+            err=(err or b"").decode(),
+            lines=(out or b"").decode().splitlines(),
+        )
+
+
+def records(result):
+    return {record["bucket_id"]: record for record in map(json.loads, result.lines)}
+
+
+# Data.
+
+
+async def test_status_of_all_is_a_record_a_line_where_it_is_piped():
+    async with sandbox_with_environment(buckets=200) as (sandbox, env):
+        result = await flashback("status", "--all", env=env)
+    assert (result.code, result.err) == (0, "")
+    found = records(result)
+    assert set(found) == set(sandbox.bucket_ids)
+    node = found[sandbox.bucket_ids[0]]["nodes"][0]
+    assert set(node) == {"ip", "region", "version", "state", "latency_ms", "last_updated"}
+    assert datetime.fromisoformat(node["last_updated"]).tzinfo is not None
+
+
+async def test_status_takes_ids_from_arguments_and_standard_input():
+    async with sandbox_with_environment(buckets=5) as (sandbox, env):
+        first, *rest = sandbox.bucket_ids
+        lines = "# mine\n\n" + "\n".join(rest)
+        result = await flashback("status", first, "-", env=env, stdin=lines.encode())
+    assert result.code == 0
+    assert set(records(result)) == set(sandbox.bucket_ids)
+
+
+async def test_an_answer_is_written_while_standard_input_is_still_open():
+    async with (
+        sandbox_with_environment(buckets=2) as (sandbox, env),
+        process("status", "-", env=env) as child,
+    ):
+        for bucket_id in sandbox.bucket_ids:
+            child.stdin.write(f"{bucket_id}\n".encode())
+            record = json.loads(await child.stdout.readline())
+            assert record["bucket_id"] == bucket_id
+        child.stdin.close()
+        assert await child.wait() == 0
+
+
+async def test_failures_are_records_too_and_some_of_them_are_exit_code_1():
+    async with sandbox_with_environment(buckets=2) as (sandbox, env):
+        forbidden = sandbox.forbidden_ids[0]
+        ids = [*sandbox.bucket_ids, forbidden, UNKNOWN, "no/id"]
+        result = await flashback("status", *ids, env=env)
+    assert result.code == 1
+    assert result.err == "3 of 5 buckets failed\n"
+    found = records(result)
+    assert found[forbidden]["error"]["status"] == 403
+    assert found[UNKNOWN]["error"]["type"] == "NotFoundError"
+    assert found["no/id"]["error"]["type"] == "InvalidArgumentError"
+    assert "error" not in found[sandbox.bucket_ids[0]]
+
+
+async def test_stats_of_all_and_of_some_agree():
+    async with sandbox_with_environment(buckets=30) as (sandbox, env):
+        every = await flashback("stats", env=env)
+        some = await flashback("stats", *sandbox.bucket_ids[:3], env=env)
+    assert (every.code, some.code) == (0, 0)
+    assert every.lines[:3] == some.lines
+    assert isinstance(json.loads(every.lines[0])["total_upload_bytes"], int)
+
+
+async def test_stats_of_an_empty_list_of_ids_are_none_and_not_all():
+    async with sandbox_with_environment(buckets=3) as (sandbox, env):
+        result = await flashback("stats", "-", env=env)
+        assert sandbox.requests == 0
+    assert (result.code, result.out) == (0, "")
+
+
+async def test_node_stats_of_several_days():
+    today = datetime.now(UTC).date()
+    async with sandbox_with_environment(buckets=2, nodes=2) as (sandbox, env):
+        days = ("--day", "yesterday", "--day", "2024-01-15")
+        result = await flashback("node-stats", *sandbox.bucket_ids, *days, env=env)
+    assert result.code == 0
+    pairs = {(r["bucket_id"], r["day"]) for r in map(json.loads, result.lines)}
+    expected = {str(today - timedelta(days=1)), "2024-01-15"}
+    assert pairs == {(bucket_id, day) for bucket_id in sandbox.bucket_ids for day in expected}
+
+
+async def test_node_stats_from_standard_input_as_csv():
+    async with sandbox_with_environment(buckets=1, nodes=2) as (sandbox, env):
+        result = await flashback(
+            *("node-stats", "-", "--day", "2024-01-15", "-o", "csv"),
+            env=env,
+            stdin=sandbox.bucket_ids[0].encode(),
+        )
+    rows = list(csv.DictReader(io.StringIO(result.out)))
+    assert [row["ip"] for row in rows] == list(sandbox.node_ips(sandbox.bucket_ids[0]))
+    assert {row["day"] for row in rows} == {"2024-01-15"}
+
+
+async def test_json_is_one_array_in_the_order_of_the_ids():
+    async with sandbox_with_environment(buckets=20) as (sandbox, env):
+        result = await flashback("status", *sandbox.bucket_ids, "-o", "json", env=env)
+    found = json.loads(result.out)
+    assert [record["bucket_id"] for record in found] == list(sandbox.bucket_ids)
+
+
+async def test_a_table_has_the_data_on_stdout_and_the_rest_on_stderr():
+    async with sandbox_with_environment(buckets=3) as (sandbox, env):
+        ids = [*sandbox.bucket_ids, *(f"gone-{n}" for n in range(30))]
+        result = await flashback("status", *ids, "-o", "table", env=env)
+        quiet = await flashback("status", sandbox.bucket_ids[0], "-o", "table", "-q", env=env)
+        plain = await flashback("status", sandbox.bucket_ids[0], "-o", "table", env=env)
+    assert result.code == 1
+    for bucket_id in sandbox.bucket_ids:
+        assert any(line.startswith(bucket_id) for line in result.lines)
+    assert "gone-" not in result.out
+    *failures, more, verdict = result.err.splitlines()
+    assert len(failures) == 20
+    assert all(": NotFoundError: 404" in line for line in failures)
+    assert (more, verdict) == ("and 10 more", "30 of 33 buckets failed")
+    assert quiet.err == ""
+    assert plain.err.startswith("1 bucket in ")
+
+
+async def test_no_escape_sequence_reaches_a_pipe_even_from_ids():
+    evil = "\x1b[31mred\x1b]0;title\x07"
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        for form in ("table", "json", "jsonl", "csv"):
+            result = await flashback("status", evil, "-o", form, env=env)
+            assert result.code == 4
+            assert "\x1b" not in result.out + result.err
+            assert "\x07" not in result.out + result.err
+
+
+# What is wrong, and the exit codes.
+
+
+async def test_nothing_that_succeeded_is_exit_code_4():
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        result = await flashback("status", UNKNOWN, env=env)
+    assert (result.code, result.err) == (4, "error: nothing succeeded: 1 bucket failed\n")
+
+
+@pytest.mark.parametrize("arguments", [("status", "a", "b"), ("status", "--all"), ("stats",)])
+async def test_a_rejected_token_is_exit_code_3(arguments):
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        result = await flashback(*arguments, env=env | {"FLASHBACK_TOKEN": "wrong-token"})
+    assert result.code == 3
+    assert result.err.startswith("error: 401 Unauthorized, token rejected")
+    assert len(result.err.splitlines()) == 1
+    assert "wrong-token" not in result.out + result.err
+
+
+async def test_a_rejected_token_is_said_once_in_a_table():
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        wrong = env | {"FLASHBACK_TOKEN": "wrong-token"}
+        result = await flashback("status", *map(str, range(50)), "-o", "table", env=wrong)
+    assert (result.code, len(result.err.splitlines())) == (3, 1)
+
+
+@pytest.mark.parametrize("arguments", [("status", "a", "b"), ("status", "--all"), ("stats",)])
+async def test_a_deadline_that_passes_is_exit_code_5(arguments):
+    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
+        result = await flashback(*arguments, "--deadline", "0.2", env=env)
+    assert result.code == 5
+    assert result.err.startswith("error: the ")
+
+
+async def test_no_answer_at_all_is_exit_code_4():
+    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
+        result = await flashback("status", "--all", "--timeout", "0.05", env=env)
+    assert result.code == 4
+    assert result.err.startswith("error: ")
+    assert "Traceback" not in result.err
+
+
+async def test_a_base_url_of_the_options_wins_over_the_environment():
+    async with sandbox_with_environment(buckets=1) as (sandbox, env):
+        elsewhere = env | {"FLASHBACK_BASE_URL": "http://127.0.0.1:1"}
+        result = await flashback("status", "--all", "--base-url", sandbox.base_url, env=elsewhere)
+    assert result.code == 0
+
+
+async def test_the_token_may_come_from_a_file(tmp_path):
+    async with sandbox_with_environment(buckets=1) as (sandbox, env):
+        (tmp_path / "token").write_text(f"{sandbox.token}\n")
+        del env["FLASHBACK_TOKEN"]
+        env["FLASHBACK_TOKEN_FILE"] = str(tmp_path / "token")
+        result = await flashback("stats", env=env)
+    assert result.code == 0
+
+
+async def test_a_pace_is_kept_and_retries_are_logged_on_request():
+    async with sandbox_with_environment(buckets=3) as (sandbox, env):
+        sandbox.fail(sandbox.bucket_ids[0], status=503, times=1)
+        options = ("--max-rate", "500", "--concurrency", "2")
+        told = await flashback("status", *sandbox.bucket_ids, "-v", *options, env=env)
+        all_told = await flashback("status", *sandbox.bucket_ids, "-vv", env=env)
+    assert (told.code, all_told.code) == (0, 0)
+    assert told.err.startswith("INFO status.get: sent again in")
+    assert len(told.err.splitlines()) == 1
+    assert all_told.err.count("DEBUG status.get: answer 200") == 3
+    assert sandbox.token not in told.err + all_told.err
+
+
+WRONG = [
+    (("status",), "give bucket ids"),
+    (("status", "a", "--all"), "not both"),
+    (("node-stats", "a"), "--day"),
+    (("node-stats", "--day", "today"), "ID"),
+    (("node-stats", "a", "--day", "Monday"), "day must be"),
+    (("stats", "--token", "x"), "--token"),
+    (("stats", "--deadline", "nan"), "nan is not a finite number above 0"),
+    (("stats", "--timeout", "0"), "--timeout"),
+    (("stats", "--concurrency", "0"), "--concurrency"),
+    (("stats", "-o", "xml"), "xml"),
+    (("stats", "--base-url", "ftp://x"), "base_url"),
+    (("stats", "--base-url", "http://example.com"), "https required"),
+    (("sandbox", "--latency", "nan"), "latency must be a finite number"),
+    (("nonsense",), "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "part"), WRONG)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, part, monkeypatch, capsys):
+    monkeypatch.setenv("FLASHBACK_TOKEN", "x")
+    assert app.run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert part in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_token_names_the_variables(capsys):
+    assert app.run(["stats"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: no token: set FLASHBACK_TOKEN, or FLASHBACK_T"
+    )
+
+
+def test_no_command_is_told_what_there_is(capsys):
+    assert app.run([]) == 2
+    err = capsys.readouterr().err
+    assert "Exit codes" in err
+    assert "node-stats" in err
+
+
+async def test_what_is_no_list_of_ids_is_refused():
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        result = await flashback("status", "-", env=env, stdin=bytes(100_000))
+    assert result.code == 2
+    assert result.err.startswith("error: standard input does not hold ids")
+
+
+# Terminals, pipes and signals.
+
+
+@needs_posix
+@pytest.mark.parametrize("form", ["jsonl", "csv", "json", "table"])
+async def test_a_reader_that_closes_the_pipe_ends_it_quietly(form):
+    async with sandbox_with_environment(buckets=2_000) as (_, env):
+        read, write = os.pipe()
+        arguments = ("status", "--all", "-o", form, "--quiet")
+        async with process(*arguments, env=env, stdout=write) as child:
+            os.close(write)
+            os.close(read)
+            _, err = await child.communicate()
+    assert (child.returncode, err) == (0, b"")
+
+
+@needs_posix
+async def test_output_that_cannot_be_written_is_one_line():
+    if not FULL.exists():
+        pytest.skip("needs /dev/full")
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        for form in ("jsonl", "json", "table"):
+            with FULL.open("wb") as full:
+                result = await flashback("status", "--all", "-o", form, env=env, stdout=full)
+            assert (result.code, result.err) == (2, "error: No space left on device\n")
+
+
+@needs_posix
+async def test_an_interrupt_while_it_waits_for_standard_input_is_exit_code_130():
+    async with (
+        sandbox_with_environment(buckets=1) as (sandbox, env),
+        process("status", sandbox.bucket_ids[0], "-", env=env) as child,
+    ):
+        await child.stdout.readline()  # it runs, and now waits for more
+        child.send_signal(signal.SIGINT)
+        assert await child.stderr.read() == b"interrupted\n"
+        assert await child.wait() == 130
+
+
+@needs_posix
+async def test_an_interrupt_while_nobody_reads_its_output_is_exit_code_130():
+    async with sandbox_with_environment(buckets=2_000) as (_, env):
+        read, write = os.pipe()
+        async with process("status", "--all", env=env, stdout=write) as child:
+            os.close(write)
+            await asyncio.to_thread(os.read, read, 1)  # it writes, and the pipe will be full
+            child.send_signal(signal.SIGINT)
+            assert await child.wait() == 130
+        os.close(read)
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("closed", "arguments", "said"),
+    [
+        ("<&-", "status -", "error: standard input is closed"),
+        (">&-", "stats", "error: standard output is closed"),
+        ("2>&-", "nonsense", ""),
+    ],
+)
+async def test_a_standard_stream_that_is_closed_is_no_crash(closed, arguments, said):
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        child = await asyncio.create_subprocess_shell(
+            f"exec '{sys.executable}' -m flashback_async {arguments} {closed}",
+            env=env,
+            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        _, err = await asyncio.wait_for(child.communicate(), GUARD)
+    assert child.returncode == 2
+    assert err.decode().startswith(said)
+    assert err.count(b"\n") == bool(said)
+
+
+@needs_posix
+async def test_on_a_terminal_there_are_a_bar_and_colours_and_no_colours_if_not_wanted():
+    async with sandbox_with_environment(buckets=50, latency=0.02) as (_, env):
+        env = env | {"TERM": "xterm", "COLUMNS": "120"}
+        coloured = await on_terminal("status", "--all", env=env)
+        plain = await on_terminal("status", "--all", env=env | {"NO_COLOR": "1"})
+    assert "\x1b[32mONLINE" in coloured
+    assert "50 of 50" in coloured
+    assert "50 buckets in " in coloured
+    assert "ONLINE" in plain
+    assert "\x1b[32m" not in plain
+
+
+async def on_terminal(*arguments, env):
+    """Run it with a terminal for its output and its messages; gives what that shows."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    async with process(*arguments, env=env, stdout=theirs, stderr=theirs) as child:
+        os.close(theirs)
+        shown = await asyncio.to_thread(read_all, ours)
+        assert await child.wait() == 0
+    return shown
+
+
+def read_all(descriptor):
+    data = bytearray()
+    # A terminal that nobody has open any more says so with an error.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(descriptor, 65_536):
+            data += chunk
+    os.close(descriptor)
+    return data.decode()
+
+
+# The sandbox and the demo.
+
+
+@needs_posix
+async def test_the_sandbox_says_how_to_use_it_and_runs_until_it_is_interrupted():
+    async with process("sandbox", "--buckets", "7", "--seed", "5", env=environment()) as child:
+        said = [(await child.stdout.readline()).decode().split() for _ in range(2)]
+        assert [words[0] for words in said] == ["export", "export"]
+        settings = dict(words[1].split("=", 1) for words in said)
+        result = await flashback("status", "--all", env=environment(**settings))
+        assert (result.code, len(result.lines)) == (0, 7)
+        child.send_signal(signal.SIGINT)
+        assert b"flashback status --all" in await child.stderr.read()
+        assert await child.wait() == 130
+
+
+async def test_a_port_that_is_taken_is_one_line():
+    async with Sandbox(buckets=0) as sandbox:
+        port = sandbox.base_url.rpartition(":")[2]
+        result = await flashback("sandbox", "--port", port, env=environment())
+    assert (result.code, result.out) == (2, "")
+    assert len(result.err.splitlines()) == 1
+
+
+async def test_the_demo_shows_what_a_user_came_for_whatever_the_environment_says():
+    env = environment(
+        FLASHBACK_TOKEN="not usable",
+        FLASHBACK_BASE_URL="ftp://nowhere",
+        HTTP_PROXY="http://127.0.0.1:1",
+        HTTPS_PROXY="http://127.0.0.1:1",
+    )
+    result = await flashback("demo", env=env)
+    assert (result.code, result.err) == (0, "")
+    assert "\x1b" not in result.out
+    assert "found 1,000 buckets" in result.out
+    sections = ("Nodes by state", "Slowest nodes", "Buckets without a node ONLINE")
+    for title in (*sections, "Failed, and why", "Traffic of all buckets", "Speed"):
+        assert title in result.lines
+    for reason in ("403 Insufficient permissions", "404 Bucket or user not found", "500 Internal"):
+        assert reason in result.out
+    assert "1,004 buckets in" in result.out
+    assert all(len(line) <= 80 for line in result.lines)
+
+
+def test_a_small_demo_works_too(capsys):
+    assert app.run(["demo", "--buckets", "1", "--no-progress"]) == 0
+    out = capsys.readouterr().out
+    assert "4 buckets" not in out  # one, three of others, and one that is gone
+    assert "5 buckets in" in out
+
+
+# Starting.
+
+
+HEAVY = ("aiohttp", "rich", "uvloop", "asyncio", "attrs", "flashback_async.client")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["--version"], ["status"]])
+def test_it_starts_without_what_it_does_not_need(arguments):
+    code = f"""
+import sys
+from flashback_async.cli import main
+try:
+    main({arguments!r})
+finally:
+    loaded = [name for name in {HEAVY!r} if name in sys.modules]
+    assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=GUARD)
+    assert b"Assertion" not in done.stderr
+    assert done.returncode == (0 if "-" in arguments[-1] else 2)
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_it_says_how_to_install_it(missing, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert 'pip install "flashback-async[cli]"' in err
+
+
+def test_an_import_system_that_refuses_counts_as_not_installed(monkeypatch, capsys):
+    def refuse(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr("flashback_async.cli.find_spec", refuse)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+
+
+def test_main_ends_the_process_with_the_exit_code(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("flashback ")
+
+
+def test_uvloop_drives_the_loop_where_it_can(monkeypatch):
+    fast = SimpleNamespace(new_event_loop=asyncio.new_event_loop)
+    monkeypatch.setattr(runner.sys, "platform", "linux")
+    monkeypatch.setitem(sys.modules, "uvloop", fast)
+    assert runner._fast_loop() is fast.new_event_loop
+    monkeypatch.setattr(runner.sys, "platform", "win32")
+    assert runner._fast_loop() is None
+    monkeypatch.setattr(runner.sys, "platform", "linux")
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert runner._fast_loop() is None
+
+
+async def test_it_works_on_the_standard_loop_as_well(tmp_path):
+    (tmp_path / "uvloop.py").write_text("raise ImportError('not here')\n")
+    async with sandbox_with_environment(buckets=2) as (_, env):
+        env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path.cwd())])
+        result = await flashback("status", "--all", env=env)
+    assert (result.code, len(result.lines), result.err) == (0, 2, "")
