@@ -10,7 +10,6 @@ from attrs import field, frozen
 
 from flashback_async.errors import ConfigurationError, show
 
-
 _MOST = sys.float_info.max
 
 

@@ -19,16 +19,12 @@ class Flow:
     """
 
     def __init__(self, most: int) -> None:
+        self.slots = most  # how many may send at once now
+        self.active = 0  # how many do
+        self.round = 0  # the one that a request sent now belongs to; a throttling ends a round
+        self.opens_at = 0.0  # nobody sends before
         self._most = most
         self._window = float(most)
-        self._round = 0
-        self.active = 0
-        self.opens_at = 0.0
-
-    @property
-    def slots(self) -> int:
-        """How many may send at once now."""
-        return int(self._window)
 
     def has_slot(self) -> bool:
         return self.active < self.slots
@@ -36,24 +32,20 @@ class Flow:
     def take(self) -> None:
         self.active += 1
 
-    def give_back(self) -> None:
-        self.active -= 1
-
-    @property
-    def round(self) -> int:
-        """Name the round that a request sent now belongs to; a throttling ends a round."""
-        return self._round
-
     def throttled(self, sent_in: int) -> None:
         """Take note of an answer that throttles a request of that round."""
-        if sent_in == self._round:
-            self._round += 1
-            self._window = max(1.0, self._window / 2)
+        if sent_in == self.round:
+            self.round += 1
+            self._resize(max(1.0, self._window / 2))
 
     def answered(self) -> None:
         """Take note of an answer that does not throttle."""
-        if self._window < self._most:
-            self._window = min(float(self._most), self._window + 1 / self._window)
+        if self.slots < self._most:
+            self._resize(min(float(self._most), self._window + 1 / self._window))
+
+    def _resize(self, window: float) -> None:
+        self._window = window
+        self.slots = int(window)
 
     def pause(self, now: float, seconds: float) -> bool:
         """Let nobody send for these seconds; tells whether a pause begins."""
@@ -81,9 +73,11 @@ class Admission:
     def enter_at_once(self) -> bool:
         """Take a slot if nothing is in the way of sending; tells whether it did."""
         flow = self.flow
-        if self._pace is not None or self._waiting or not flow.has_slot() or self.pause_left() > 0:
+        if flow.active >= flow.slots or self._waiting or self._pace is not None:
             return False
-        flow.take()
+        if flow.opens_at and self.pause_left() > 0:
+            return False
+        flow.active += 1
         return True
 
     async def enter(self, patience: Callable[[], float]) -> bool:
@@ -106,7 +100,11 @@ class Admission:
 
     def leave(self) -> None:
         """Give the slot back, and hand free slots to those who wait longest."""
-        self.flow.give_back()
+        self.flow.active -= 1
+        if self._waiting:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
         while self._waiting and self.flow.has_slot():
             waiter = self._waiting.popleft()
             if not waiter.done():

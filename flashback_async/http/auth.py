@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from attrs import define
+
 from flashback_async.errors import ConfigurationError, TokenProviderError
 from flashback_async.http.values import Secret, TokenProvider
 
@@ -17,24 +19,24 @@ TOKEN_FILE_VARIABLE = "FLASHBACK_TOKEN_FILE"
 _USABLE = re.compile(r"[\x21-\x7e]+")
 
 
+@define(slots=True)
+class _Fetch:
+    """A question to the provider that is under way, and how many wait for the answer."""
+
+    task: asyncio.Task[Secret | TokenProviderError]
+    waiters: int = 0
+
+
 class TokenSource:
     """Give the token to send; one from a provider is kept, and fetched once for all who wait."""
 
     def __init__(self, given: Secret | TokenProvider) -> None:
         self._provider = None if isinstance(given, Secret) else given
-        self._kept = given if isinstance(given, Secret) else None
-        self._fetching: asyncio.Task[Secret | TokenProviderError] | None = None
-        self._waiters = 0
+        self.can_refresh = self._provider is not None
+        # The token at hand; None where it must be fetched first.
+        self.kept = given if isinstance(given, Secret) else None
+        self._fetch: _Fetch | None = None
         self._rejected: Secret | None = None
-
-    @property
-    def can_refresh(self) -> bool:
-        return self._provider is not None
-
-    @property
-    def kept(self) -> Secret | None:
-        """The token at hand; None where it must be fetched first."""
-        return self._kept
 
     def reject(self, secret: Secret) -> bool:
         """Take note of a token that the API refused; True the first time it is this one.
@@ -43,8 +45,8 @@ class TokenSource:
         """
         first = self._rejected is not secret
         self._rejected = secret
-        if self._provider is not None and self._kept is secret:
-            self._kept = None
+        if self._provider is not None and self.kept is secret:
+            self.kept = None
         return first
 
     async def fetch(self) -> Secret | TokenProviderError:
@@ -52,20 +54,20 @@ class TokenSource:
 
         A caller that is cancelled leaves the others theirs; the last to leave ends the fetch.
         """
-        task = self._fetching
-        if task is None or task.done():
-            task = self._fetching = asyncio.create_task(self._ask_provider())
-        self._waiters += 1
+        fetch = self._fetch
+        if fetch is None or fetch.task.done():
+            fetch = self._fetch = _Fetch(asyncio.create_task(self._ask_provider()))
+        fetch.waiters += 1
         try:
-            await asyncio.wait({task})
+            await asyncio.wait({fetch.task})
         finally:
-            self._waiters -= 1
-            if not self._waiters:
-                self._fetching = None
-                task.cancel()
-        if task.cancelled():
+            fetch.waiters -= 1
+            if not fetch.waiters and not fetch.task.done():
+                fetch.task.cancel()
+                self._fetch = None
+        if fetch.task.cancelled():
             return TokenProviderError("the token provider was cancelled")
-        return task.result()
+        return fetch.task.result()
 
     async def _ask_provider(self) -> Secret | TokenProviderError:
         assert self._provider is not None  # noqa: S101 - for the type checker
@@ -78,8 +80,8 @@ class TokenSource:
         problem = problem_of_token(token)
         if problem:
             return TokenProviderError(f"the token provider gave no usable token: it {problem}")
-        self._kept = Secret(token)
-        return self._kept
+        self.kept = Secret(token)
+        return self.kept
 
 
 def seal(token: object) -> Secret | TokenProvider | ConfigurationError | None:

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from flashback_async.bulk.fanout import Halt
@@ -89,7 +89,9 @@ class Call:
         self._started = clock.monotonic()
         self._ends = self._started + timeout.total if halt is None else math.inf
 
-    async def run(self, decode: Callable[[bytes], T]) -> T | FlashbackError:
+    async def run(
+        self, decode: Callable[[bytes], T], errors_in: Callable[[T], Iterable[FlashbackError]]
+    ) -> T | FlashbackError:
         """Give the decoded answer, or the error that the call ends with."""
         with self._scope:
             answer = await self._exchange()
@@ -102,8 +104,8 @@ class Call:
             if len(answer.body) > _LONG_BODY:
                 self._phase = "decoding the answer"
                 self._scope.until(None, Cut.TOTAL)  # the last byte is here
-                return await asyncio.to_thread(self._decode, decode, answer)
-            return self._decode(decode, answer)
+                return await asyncio.to_thread(self._decode, decode, errors_in, answer)
+            return self._decode(decode, errors_in, answer)
         return self._finish(self._cut_off())
 
     # Attempts.
@@ -270,20 +272,23 @@ class Call:
         if self._halt is not None and (self._refreshed or not self._tokens.can_refresh):
             self._halt.error = copy.copy(error)
 
-    def _decode(self, decode: Callable[[bytes], T], response: Response) -> T | FlashbackError:
+    def _decode(
+        self,
+        decode: Callable[[bytes], T],
+        errors_in: Callable[[T], Iterable[FlashbackError]],
+        response: Response,
+    ) -> T | FlashbackError:
         try:
-            return decode(response.body)
-        except DecodeError as failure:
-            error: FlashbackError = failure
+            value = decode(response.body)
         except Misdirected as answer:
-            error = self._misdirected(str(answer))
+            return self._finish(self._misdirected(str(answer)), response)
         except Refused:
-            error = protocol.api_error(response, self._sent_secret, self._clock.wall())
+            return self._finish(protocol.api_error(response, self._sent_secret, self._clock.wall()))
         except FlashbackError as failure:
-            error = failure
-        if isinstance(error, DecodeError):
-            protocol.complete(error, response, self._sent_secret)
-        return self._finish(error)
+            return self._finish(failure, response)
+        for error in errors_in(value):
+            self._finish(error, response)
+        return value
 
     def _misdirected(self, got: str) -> DecodeError:
         # Whatever comes next on this connection may be another call's answer as well.
@@ -315,12 +320,14 @@ class Call:
         assert self._secret is not None  # noqa: S101 - an answer came to something that was sent
         return self._secret
 
-    def _finish(self, error: FlashbackError) -> FlashbackError:
-        """Say in an error which call it ended."""
+    def _finish(self, error: FlashbackError, response: Response | None = None) -> FlashbackError:
+        """Say in an error which call it ended, and about which answer."""
         error.operation = self._request.operation
         error.bucket_id = self._request.bucket_id
         error.attempts = self._attempts
         error.elapsed = self._clock.monotonic() - self._started
+        if response is not None and isinstance(error, DecodeError):
+            protocol.complete(error, response, self._sent_secret)
         if len(self._request_ids) > 1:
             shown = ", ".join(protocol.escape(i, 80) for i in self._request_ids)
             error._remark(f"request ids {shown}")

@@ -44,8 +44,8 @@ class Scope:
             self.absorbs(Cut.ATTEMPT)  # the attempt ended all the same, or held it back
         self.when = when
         self._reason = reason
-        if when is not None:
-            self._deadlines.expect(when)
+        if when is not None and when < self._deadlines.wakes_at:
+            self._deadlines.wake_at(when)
 
     def expire(self) -> None:
         self.fire(self._reason)
@@ -93,7 +93,7 @@ class Deadlines:
         self._scopes: set[Scope] = set()
         self._loop = loop
         self._monotonic = monotonic
-        self._wakes_at = math.inf
+        self.wakes_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._left = asyncio.Event()
@@ -104,11 +104,6 @@ class Deadlines:
         if task is None:
             raise RuntimeError("a call must be awaited in a task")
         return Scope(self, task)
-
-    def expect(self, when: float) -> None:
-        """See to it that the scopes are looked at when this moment comes."""
-        if when < self._wakes_at:
-            self._wake_at(when)
 
     def enter(self, scope: Scope) -> None:
         self._scopes.add(scope)
@@ -133,11 +128,12 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._wakes_at = math.inf
+        self.wakes_at = math.inf
 
-    def _wake_at(self, when: float) -> None:
+    def wake_at(self, when: float) -> None:
+        """See to it that the scopes are looked at when this moment comes."""
         self._stop_timer()
-        self._wakes_at = when
+        self.wakes_at = when
         delay = max(_GRAIN, when - self._monotonic())
         self._timer = self._loop.call_later(delay, self._sweep)
 
@@ -150,4 +146,4 @@ class Deadlines:
                 scope.expire()
         ahead = [scope.when for scope in self._scopes if scope.when is not None]
         if ahead:
-            self._wake_at(min(ahead))
+            self.wake_at(min(ahead))

@@ -82,7 +82,8 @@ async def _close_before_loop(pool: Pool) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        await pool.shut()
+        if not pool.closed:
+            await pool.shut()
 
 
 # A loop refers to its tasks weakly.

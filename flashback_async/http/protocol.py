@@ -162,7 +162,7 @@ def _time_of_day(value: str | None) -> float | None:
     try:
         at = parsedate_to_datetime(value)
         # Two of the forms come out without a zone.
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from flashback_async.bulk.fanout import Halt
@@ -86,6 +86,10 @@ class Shared:
         return True
 
 
+def _no_errors(_: object) -> tuple[FlashbackError, ...]:
+    return ()
+
+
 class SessionManager:
     """Make calls under the options of one view of a client."""
 
@@ -96,11 +100,16 @@ class SessionManager:
         self.check_open = shared.check_open
 
     async def call(
-        self, request: Request, decode: Callable[[bytes], T], halt: Halt | None = None
+        self,
+        request: Request,
+        decode: Callable[[bytes], T],
+        halt: Halt | None = None,
+        errors_in: Callable[[T], Iterable[FlashbackError]] = _no_errors,
     ) -> T:
         """Make one call: to its decoded answer, or to the one error that it ends with.
 
-        With ``halt`` the call is part of a bulk run, which a rejected token stops.
+        With ``halt`` the call is part of a bulk run, which a rejected token stops. ``errors_in``
+        gives the errors that are part of an answer, of items that stand for themselves.
         """
         shared = self.shared
         try:
@@ -114,7 +123,7 @@ class SessionManager:
                 self.retry,
                 halt,
             )
-            result = await call.run(decode)
+            result = await call.run(decode, errors_in)
             if not isinstance(result, FlashbackError):
                 return result
             failure: BaseException = result

@@ -18,6 +18,8 @@ MAX_URL_BYTES = 4000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Ids of these characters stand in a URL as they are; the two dot segments are caught apart.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+_DOTS = (".", "..")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -42,7 +44,7 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
             "allow_insecure_http=True permits it"
         )
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
-    if any(segment in (".", "..") for segment in path.split("/")):
+    if any(part in _DOTS for part in path.split("/")):
         raise ConfigurationError(f"base_url must have no '.' or '..' segment, not {show(text)}")
     return f"{parts.scheme}://{_authority(parts, host)}{path}"
 
@@ -95,9 +97,15 @@ def check_bucket_id(value: object, *, listed: bool = False) -> str:
     return value
 
 
-def segment(bucket_id: str) -> str:
-    """Encode a checked id as exactly one path segment."""
-    return bucket_id if _PLAIN_ID.fullmatch(bucket_id) else quote(bucket_id, safe="")
+def segment(bucket_id: object) -> str:
+    """Check an id and encode it as exactly one path segment.
+
+    Raises:
+        InvalidArgumentError: It breaks a rule, which the message names.
+    """
+    if type(bucket_id) is str and _PLAIN_ID.fullmatch(bucket_id) and bucket_id not in _DOTS:
+        return bucket_id
+    return quote(check_bucket_id(bucket_id), safe="")
 
 
 def list_target(bucket_ids: tuple[str, ...] | None) -> str:
@@ -121,7 +129,7 @@ def list_room(base_url: str) -> int:
 
 def _split(name: str, text: str) -> SplitResult:
     """Split a URL that is absolute and says http or https."""
-    if text != text.strip() or any(c <= " " or c == "\\" or c == "\x7f" for c in text):
+    if not text.isprintable() or " " in text or "\\" in text:
         raise ConfigurationError(f"{name} must hold no white space, controls or backslashes")
     parts = _parsed(text)
     if parts is None:
@@ -140,14 +148,15 @@ def _parsed(text: str) -> SplitResult | None:
 
 
 def _ascii_host(name: str, parts: SplitResult) -> str:
+    """Give the host as it goes onto the wire: an address, or a name in ASCII."""
     host = parts.hostname or ""
-    try:
-        encoded = host if ":" in host else host.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        encoded = ""
-    if not encoded.strip("."):
-        raise ConfigurationError(f"{name} must name a host")
-    return encoded
+    with suppress(ValueError):
+        if ":" in host:
+            return ipaddress.IPv6Address(host).compressed
+        host = host.encode("idna").decode("ascii").lower()
+        if _HOST.fullmatch(host):
+            return host
+    raise ConfigurationError(f"{name} must name a host")
 
 
 def _authority(parts: SplitResult, host: str) -> str:
@@ -160,7 +169,7 @@ def _problem_of_id(value: str, listed: bool) -> str | None:
     """Say which rule an id breaks, if any."""
     if not value:
         return "must not be empty"
-    if value in (".", ".."):
+    if value in _DOTS:
         return "must not be a dot segment"
     if _PLAIN_ID.fullmatch(value):
         return None

@@ -14,10 +14,10 @@ from flashback_async.bulk.fanout import Halt
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.errors import (
     APIError,
-    DecodeError,
     FlashbackError,
     InvalidArgumentError,
     NotFoundError,
+    show,
 )
 from flashback_async.http.codec import decode_stats, decode_stats_apart
 from flashback_async.http.session import SessionManager
@@ -177,7 +177,7 @@ class _Lists:
                 found |= _by_id(part.unwrap())
         return found
 
-    async def _list_one(self, batch: Batch[str], _: Halt | None = None) -> list[BucketStats]:
+    async def _list_one(self, batch: Batch[str], *, halt: Halt | None = None) -> list[BucketStats]:
         target = list_target(tuple(bucket_id for _, bucket_id in batch.entries))
         return await self._manager.call(Request(_LIST, "GET", target), decode_stats)
 
@@ -202,13 +202,12 @@ class _Lists:
         """Ask for some ids in one list; a refused list is halved until the culprit is alone."""
         request = Request(_LIST, "GET", list_target(tuple(ids)))
         try:
-            items = await self._manager.call(request, decode_stats_apart, halt)
+            answers = await self._manager.call(request, partial(_match, ids), halt, _errors_in)
+            return {i.casefold(): _own(answer, i) for i, answer in answers.items()}
         except FlashbackError as error:
             refused = isinstance(error, APIError) and error.status in _REFUSALS
             if not refused or len(ids) == 1:
                 return {i.casefold(): _share(error, i) for i in ids}
-        else:
-            return _match(ids, items)
         middle = len(ids) // 2
         first = await self._ask(ids[:middle], halt)
         return first | await self._ask(ids[middle:], halt)
@@ -226,28 +225,27 @@ def _only(stats: list[BucketStats], bucket_id: str) -> BucketStats:
     raise _missing(bucket_id)
 
 
-def _match(
-    ids: list[str], items: list[tuple[str | None, BucketStats | DecodeError]]
-) -> dict[str, BucketStats | FlashbackError]:
+def _match(ids: list[str], body: bytes) -> dict[str, BucketStats | FlashbackError]:
     """Bring what a list answer holds to the ids asked for; the last item of an id wins."""
+    items = decode_stats_apart(body)
     answers = {i.casefold(): item for i, item in items if i is not None}
     # Where an item cannot be told whose it is, none of the ids left over can be called missing.
     nameless = next((item for i, item in items if i is None), None)
-    matched: dict[str, BucketStats | FlashbackError] = {}
-    for bucket_id in ids:
-        answer = answers.get(bucket_id.casefold(), nameless) or _missing(bucket_id)
-        if isinstance(answer, BucketStats):
-            matched[bucket_id.casefold()] = answer
-        else:
-            matched[bucket_id.casefold()] = error = _share(answer, bucket_id)
-            error.attempts = 1
-    return matched
+    return {i: answers.get(i.casefold(), nameless) or _missing(i) for i in ids}
+
+
+def _errors_in(answers: dict[str, BucketStats | FlashbackError]) -> list[FlashbackError]:
+    """Give each error once, though several ids may have it."""
+    errors = [answer for answer in answers.values() if isinstance(answer, FlashbackError)]
+    return list({id(error): error for error in errors}.values())
 
 
 def _missing(bucket_id: str) -> NotFoundError:
-    return NotFoundError(
-        "the answer does not hold this bucket", operation=_LIST, bucket_id=bucket_id, status=200
-    )
+    return NotFoundError(f"the answer does not hold {show(bucket_id)}", status=200)
+
+
+def _own(answer: BucketStats | FlashbackError, bucket_id: str) -> BucketStats | FlashbackError:
+    return _share(answer, bucket_id) if isinstance(answer, FlashbackError) else answer
 
 
 def _share(error: FlashbackError, bucket_id: str) -> FlashbackError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from flashback_async.bulk.fanout import Halt, check_concurrency, run
@@ -16,7 +17,7 @@ V = TypeVar("V")
 
 def run_calls(
     manager: SessionManager,
-    call: Callable[[K, Halt], Awaitable[V]],
+    call: Callable[..., Awaitable[V]],
     keys: Iterable[K] | AsyncIterable[K],
     *,
     concurrency: int | None,
@@ -24,6 +25,8 @@ def run_calls(
     describe: Callable[[FlashbackError, K], None],
 ) -> AsyncGenerator[Outcome[K, V], None]:
     """Fan out within the limits of a client; a rejected token stops the run.
+
+    ``call`` takes a key and the ``halt`` of the run.
 
     Raises:
         InvalidArgumentError: ``concurrency`` or ``deadline`` is out of its range.
@@ -34,7 +37,7 @@ def run_calls(
         most = min(most, concurrency)
     halt = Halt()
     return run(
-        lambda key: call(key, halt),
+        partial(call, halt=halt),
         keys,
         concurrency=most,
         deadline=deadline,

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Iterable,
+    Iterator,
+)
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +22,7 @@ from flashback_async.bulk.report import Outcome, Report
 from flashback_async.errors import FlashbackError, InvalidArgumentError, show
 from flashback_async.http.codec import decode_node_stats, encode_day
 from flashback_async.http.session import SessionManager
-from flashback_async.http.urls import check_bucket_id, segment
+from flashback_async.http.urls import segment
 from flashback_async.http.values import Request
 from flashback_async.models import DailyNodeStats
 from flashback_async.resources.bulk_calls import check_ids, check_ids_or_async, run_calls
@@ -121,16 +129,15 @@ class NodeStatsResource:
             keys = _pairs(bucket_ids, checked)
         return self._run(keys, concurrency=concurrency, deadline=deadline)
 
-    async def _get(self, key: BucketDay, halt: Halt | None = None) -> list[DailyNodeStats]:
-        bucket_id = check_bucket_id(key.bucket_id)
+    def _get(self, key: BucketDay, halt: Halt | None = None) -> Awaitable[list[DailyNodeStats]]:
         request = Request(
             _OPERATION,
             "POST",
-            f"/bucket/{segment(bucket_id)}/stats",
-            bucket_id,
+            f"/bucket/{segment(key.bucket_id)}/stats",
+            key.bucket_id,
             encode_day(f"{key.day.isoformat()}T00:00:00.000Z"),
         )
-        return await self._manager.call(request, decode_node_stats, halt)
+        return self._manager.call(request, decode_node_stats, halt)
 
     def _run(
         self,
@@ -177,14 +184,7 @@ def _utc_day(value: object) -> date:
     if isinstance(value, str):
         value = _parsed(value)
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise InvalidArgumentError(
-                f"day must be a date or an aware datetime, not the naive {show(value)}"
-            )
-        try:
-            return value.astimezone(UTC).date()
-        except OverflowError:
-            raise InvalidArgumentError("day must lie in the years 1 to 9999, in UTC") from None
+        return _utc_date(value)
     if isinstance(value, date):
         return value
     raise InvalidArgumentError(
@@ -192,16 +192,24 @@ def _utc_day(value: object) -> date:
     )
 
 
+def _utc_date(at: datetime) -> date:
+    if at.tzinfo is None:
+        raise InvalidArgumentError(
+            f"day must be a date or an aware datetime, not the naive {show(at)}"
+        )
+    with suppress(OverflowError):
+        return at.astimezone(UTC).date()
+    raise InvalidArgumentError("day must lie in the years 1 to 9999, in UTC")
+
+
 def _parsed(text: str) -> date:
     """Read ISO 8601 text; a time without an offset is UTC."""
-    try:
+    with suppress(ValueError):  # such as the 30th of February
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
         if _TIME.fullmatch(text):
             at = datetime.fromisoformat(text)
             return at if at.tzinfo else at.replace(tzinfo=UTC)
-    except ValueError:
-        pass  # such as the 30th of February
     raise InvalidArgumentError(
         f"day must be ISO 8601 text such as 2024-01-15 or 2024-01-15T00:00:00Z, not {show(text)}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from functools import partial
 
 from flashback_async.bulk.batch import gather
@@ -11,7 +11,7 @@ from flashback_async.bulk.report import Outcome, Report
 from flashback_async.errors import FlashbackError
 from flashback_async.http.codec import decode_status
 from flashback_async.http.session import SessionManager
-from flashback_async.http.urls import check_bucket_id, segment
+from flashback_async.http.urls import segment
 from flashback_async.http.values import Request
 from flashback_async.models import BucketStatus
 from flashback_async.resources.bulk_calls import check_ids, check_ids_or_async, run_calls
@@ -91,10 +91,9 @@ class StatusResource:
         check_ids_or_async(bucket_ids)
         return self._run(bucket_ids, concurrency=concurrency, deadline=deadline)
 
-    async def _get(self, bucket_id: str, halt: Halt | None = None) -> BucketStatus:
-        checked = check_bucket_id(bucket_id)
-        request = Request(_OPERATION, "GET", f"/bucket/{segment(checked)}/status", checked)
-        return await self._manager.call(request, lambda body: decode_status(body, checked), halt)
+    def _get(self, bucket_id: str, halt: Halt | None = None) -> Awaitable[BucketStatus]:
+        request = Request(_OPERATION, "GET", f"/bucket/{segment(bucket_id)}/status", bucket_id)
+        return self._manager.call(request, partial(decode_status, asked=bucket_id), halt)
 
     def _run(
         self,

@@ -7,6 +7,7 @@ time, until it ends by itself before it is reached.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import socket
 import types
@@ -25,7 +26,7 @@ from flashback_async import (
     Timeout,
 )
 from tests.faults.harness import server, tls
-from tests.faults.harness.answers import response, status_body
+from tests.faults.harness.answers import chunked, response, status_body
 from tests.faults.harness.clock import FakeClock
 from tests.faults.harness.fault import Fault
 from tests.faults.harness.server import good_answer
@@ -84,6 +85,7 @@ class Play:
         self.later: list[Coroutine[None, None, object]] = []
         self.others_end_closed = False
         self.released = asyncio.Event()
+        self.struck = False
         self.over = False
         self.cancels = 0
         self.caught: BaseException | None = None
@@ -208,6 +210,17 @@ async def body(play: Play):
     await client.status.get("first")
     head, _, rest = response(body=status_body("victim")).partition(b"\r\n\r\n")
     play.answers["victim"] = [[head + b"\r\n\r\n", after(2), server.trickle(rest, size=40)]]
+    return client.status.get("victim")
+
+
+async def chunked_body(play: Play):
+    client = play.open()
+    await play.other()
+    await client.status.get("first")
+    whole = json.dumps(status_body("victim")).encode()
+    head = response(headers={"Transfer-Encoding": "chunked"}, length=None)
+    rest = chunked(*(whole[n : n + 40] for n in range(0, len(whole), 40)))
+    play.answers["victim"] = [[head, after(2), server.trickle(rest, size=50)]]
     return client.status.get("victim")
 
 
@@ -356,6 +369,7 @@ SITUATIONS: list[Situation] = [
     name_look_up,
     headers,
     body,
+    chunked_body,
     back_off,
     retry_after,
     first_token,
@@ -431,7 +445,6 @@ async def perform(fault: Fault, situation: Situation, step: int, how: str, strik
     play = Play(fault)
     before = asyncio.all_tasks()
     victim = await situation(play)
-    play.struck = False
     task: asyncio.Task[None]
 
     def struck() -> None:
@@ -490,7 +503,8 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
         assert pool.admission.flow.active == 0
         assert not pool.admission._waiting
         assert not pool.deadlines._scopes
-        assert play.client._manager.shared.tokens._waiters == 0
+        fetch = play.client._manager.shared.tokens._fetch
+        assert fetch is None or fetch.waiters == 0
     assert play.clock.asleep == 0
     if not closed:
         seen = len(fault.server.requests)

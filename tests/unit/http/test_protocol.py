@@ -224,7 +224,6 @@ def test_a_usable_time_to_wait_is_read(value, seconds):
         "Mon, 15 Foo 2024 12:00:30 GMT",
         "Mon, 15 Jan 2024 99:00:30 GMT",
         "Mon, 15 Jan 0000 12:00:30 GMT",
-        "Mon, 31 Dec 9999 23:59:59 -2359",
         "Mon, 15 Jan 2024 12:00:30 +99999999",
         ",",
     ],

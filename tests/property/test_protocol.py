@@ -1,0 +1,128 @@
+"""Any answer is data or one documented error; no text of it escapes into a message as it is."""
+
+import math
+import pickle
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashback_async import errors
+from flashback_async.http import codec, protocol
+from flashback_async.http.values import Misdirected, Refused, Response, Retry, Secret
+from tests.property import strategies
+
+SECRET = Secret("canary-9f1c")
+OF_STATUS = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    429: errors.RateLimitError,
+}
+tokens = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=6, max_size=40)
+
+
+def kind_of(status):
+    if 200 <= status < 300:
+        return errors.DecodeError
+    if 300 <= status < 400:
+        return errors.RedirectError
+    if 400 <= status < 500:
+        return OF_STATUS.get(status, errors.APIError)
+    return errors.ServerError if 500 <= status < 600 else errors.ProtocolError
+
+
+@given(strategies.statuses, strategies.headers, strategies.bodies)
+def test_an_answer_is_data_or_a_documented_error(status, headers, body):
+    response = Response(status, headers, body)
+    if protocol.is_data(status, headers):
+        assert 200 <= status < 300
+        try:
+            codec.decode_status(body, "b")
+            return
+        except errors.DecodeError as failure:
+            error = protocol.complete(failure, response, SECRET)
+        except Refused:
+            error = protocol.api_error(response, SECRET, 1.7e9)
+            assert type(error) is errors.APIError
+        except Misdirected as answer:
+            assert protocol.escape(str(answer), 80).isascii()
+            return
+    else:
+        failure = protocol.failure_of(response, SECRET, 1.7e9)
+        error = failure.error
+        assert type(error) is kind_of(status)
+        assert (failure.retry is Retry.NEVER) or status in {408, 425, 429, 500, 502, 503, 504}
+        assert not failure.stale
+    text = str(error)
+    assert text.isascii()
+    assert text.isprintable()
+    assert len(text) < 1500
+    if not isinstance(error, errors.ProtocolError):
+        assert error.status == status
+        assert error.request_id is None or len(error.request_id) <= 200
+    if isinstance(error, errors.APIError):
+        assert len(error.body) <= 500
+        assert error.message is None or len(error.message) <= 500
+        assert error.retry_after is None or 0 < error.retry_after < math.inf
+    assert str(pickle.loads(pickle.dumps(error))) == text
+
+
+@given(st.lists(strategies.any_text, max_size=2), st.none() | strategies.any_text, st.floats(0, 4e9))
+def test_a_time_to_wait_is_none_or_finite_and_above_zero(values, date, now):
+    headers = [(b"retry-after", v.encode("utf-8", "surrogatepass")) for v in values]
+    if date is not None:
+        headers.append((b"date", date.encode("utf-8", "surrogatepass")))
+    seconds = protocol.retry_after(Response(429, tuple(headers), b""), now)
+    assert seconds is None or (len(values) == 1 and 0 < seconds < math.inf)
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"[-+ ]?[0-9eE._,:]{1,15}[a-z ]?", fullmatch=True),
+        st.from_regex(
+            r"(Mon|Monday|Foo),? [0-9]{1,2}[ -](Jan|Feb|Xyz)[ -][0-9]{1,6} [0-9:]{4,9}( GMT| [-+][0-9]{4}|)",
+            fullmatch=True,
+        ),
+    ),
+    st.floats(0, 4e9),
+)
+def test_a_time_that_is_nearly_right_is_none_or_usable_too(value, now):
+    response = Response(503, ((b"Retry-After", value.encode()),), b"")
+    seconds = protocol.retry_after(response, now)
+    assert seconds is None or 0 < seconds < math.inf
+    throttled = protocol.failure_of(response, SECRET, now).retry is Retry.THROTTLED
+    assert throttled is (seconds is not None)
+
+
+@given(st.floats(min_value=1e-6, max_value=1e9, allow_nan=False).map(lambda n: f"{n:.6f}"))
+def test_any_number_of_seconds_is_read(text):
+    seconds = protocol.retry_after(Response(429, ((b"Retry-After", text.encode()),), b""), 0.0)
+    assert seconds == (float(text) or None)
+
+
+@given(tokens, strategies.any_text, strategies.any_text, st.sampled_from([400, 401, 302, 502]))
+def test_a_token_that_is_sent_back_shows_nowhere(token, before, after, status):
+    if token in before + after:
+        return
+    text = f"{before}{token}{after}"
+    wire = text.encode("utf-8", "surrogatepass")
+    bodies = [wire, strategies.encoded({"message": text, "code": text}), b"<title>" + wire]
+    for body in bodies:
+        response = Response(
+            status,
+            ((b"x-request-id", wire), (b"location", b"https://h/" + wire)),
+            body,
+        )
+        error = protocol.api_error(response, Secret(token), 0.0)
+        for shown in (str(error), repr(error), str(error.message), str(error.code), error.body):
+            assert token not in shown
+        assert token not in (error.request_id or "")
+
+
+@given(strategies.any_text, st.integers(1, 100))
+def test_escaped_text_is_short_and_harmless(text, limit):
+    shown = protocol.escape(text, limit)
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert len(shown) <= limit + 2

@@ -1,0 +1,161 @@
+"""The budget and the plan of a call against simple models of them."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from flashback_async.config import RetryPolicy
+from flashback_async.errors import ConnectionLostError, NotFoundError, RateLimitError
+from flashback_async.http.retry import Budget, Plan, send_again
+from flashback_async.http.values import Failure, Retry
+from tests.unit.support import LoopClock, answer
+
+COST = {Retry.TRANSIENT: 14, Retry.THROTTLED: 5}
+
+
+class BudgetMachine(RuleBasedStateMachine):
+    @initialize()
+    def begin(self):
+        self.budget = Budget()
+        self.tokens = 500
+        self.told = False
+
+    @rule(cost=st.integers(0, 60))
+    def take(self, cost):
+        can = self.tokens >= cost
+        assert self.budget.take(cost) is can
+        self.tokens -= cost if can else 0
+
+    @rule(tokens=st.integers(0, 60))
+    def give(self, tokens):
+        self.budget.give(tokens)
+        self.tokens = min(500, self.tokens + tokens)
+        self.told = self.told and self.tokens < 500
+
+    @rule()
+    def reward(self):
+        full = self.tokens == 500
+        self.budget.reward()
+        self.tokens = min(500, self.tokens + 5)
+        self.told = self.told and (full or self.tokens < 500)
+
+    @rule()
+    def tell(self):
+        assert self.budget.tell_empty() is not self.told
+        self.told = True
+
+    @invariant()
+    def agrees(self):
+        assert not hasattr(self, "budget") or self.budget.tokens == self.tokens
+
+
+TestBudget = BudgetMachine.TestCase
+
+
+def failure(kind, after):
+    if kind is Retry.THROTTLED:
+        return Failure(RateLimitError("slow", status=429, retry_after=after), kind)
+    if kind is Retry.TRANSIENT:
+        return Failure(ConnectionLostError("lost"), kind)
+    return Failure(NotFoundError("no", status=404), kind)
+
+
+failures = st.tuples(
+    st.sampled_from([Retry.TRANSIENT, Retry.TRANSIENT, Retry.THROTTLED, Retry.THROTTLED, Retry.NEVER]),
+    st.sampled_from([None, None, 0.5, 2.0, 59.0, 61.0]),
+)
+policies = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(1, 6),
+    backoff_base=st.sampled_from([0.0, 0.05, 4.0]),
+    throttle_base=st.sampled_from([0.0, 1.0, 100.0]),
+    backoff_max=st.sampled_from([0.0, 1.0, 8.0]),
+    max_retry_after=st.sampled_from([0.0, 2.0, 60.0]),
+)
+
+
+def expected(policy, script, tokens, total, share):
+    """Walk through a call as the table of faults says; gives its answers, its end and its cost."""
+    time, attempts, paid, used = 0.0, 1, 0, 0
+    for kind, after in script:
+        asked = (after or 0.0) if kind is Retry.THROTTLED else 0.0
+        if kind is Retry.NEVER or policy.max_attempts == 1 or asked > policy.max_retry_after:
+            return used, tokens - paid, time
+        if asked:
+            if asked >= total - time:
+                return used, tokens - paid, time
+        else:
+            if attempts >= policy.max_attempts:
+                return used, tokens - paid, time
+            base = policy.throttle_base if kind is Retry.THROTTLED else policy.backoff_base
+            wait = share * min(base * 2 ** (attempts - 1), policy.backoff_max)
+            if wait >= total - time or COST[kind] > tokens - paid:
+                return used, tokens - paid, time
+            attempts += 1
+            paid += COST[kind]
+            time += wait
+        used += 1
+    return used, tokens, time
+
+
+@given(
+    policies,
+    st.lists(failures, min_size=1, max_size=12),
+    st.integers(0, 500),
+    st.sampled_from([0.04, 1.0, 5.0, 30.0, 1000.0]),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+async def test_a_call_goes_the_way_that_the_rules_say(policy, script, tokens, total, share):
+    budget, clock = Budget(), LoopClock(share)
+    budget.take(500 - tokens)
+    began = clock.monotonic()
+
+    def time_left():
+        return began + total - clock.monotonic()
+
+    plan = Plan(policy, budget, clock, time_left, time_left)
+    answers = [failure(*step) for step in script]
+    success = answer({})
+    coming = iter([*answers[1:], success])
+    told = []
+
+    async def attempt():
+        plan.sent()
+        return next(coming)
+
+    end = await send_again(answers[0], attempt, plan, clock.sleep, lambda *seen: told.append(seen))
+    used, left, time = expected(policy, script, tokens, total, share)
+    assert end is ([*answers, success][used])
+    assert len(told) == used
+    assert budget.tokens == left
+    assert abs(clock.monotonic() - began - time) < 1e-4
+    assert all(0 <= wait <= policy.backoff_max for _, wait in told)
+
+
+@given(policies, st.lists(failures, min_size=1, max_size=8), st.floats(0, 20))
+async def test_a_call_cancelled_at_any_time_pays_for_what_was_sent(policy, script, moment):
+    budget, clock = Budget(), LoopClock()
+    plan = Plan(policy, budget, clock, lambda: 1e9, lambda: 1e9)
+    answers = [failure(*step) for step in script]
+    coming = iter([*answers[1:], answer({})])
+    paid = []
+
+    async def attempt():
+        plan.sent()
+        await asyncio.sleep(0.3)
+        return next(coming)
+
+    def tell(failed, wait):
+        asked = failed.error.retry_after if failed.retry is Retry.THROTTLED else None
+        free = asked is not None and 0 < asked <= policy.max_retry_after
+        paid.append(0 if free else COST[failed.retry])
+
+    task = asyncio.create_task(send_again(answers[0], attempt, plan, clock.sleep, tell))
+    await asyncio.sleep(moment)
+    task.cancel()
+    await asyncio.wait([task])
+    assert 500 - sum(paid) <= budget.tokens <= 500
+    if task.cancelled():
+        assert budget.tokens in {500 - sum(paid), 500 - sum(paid[:-1])}

@@ -1,0 +1,179 @@
+"""Keys into batches, and their outcomes back to their places."""
+
+import asyncio
+import contextlib
+import itertools
+
+import pytest
+
+from flashback_async.bulk.batch import cut, cut_async, gather, unpack
+from flashback_async.bulk.fanout import fan_out
+from flashback_async.bulk.report import Outcome
+from flashback_async.errors import NotFoundError, ServerError
+from tests.unit.support import turns
+
+
+async def each(keys):
+    for key in keys:
+        await asyncio.sleep(0)
+        yield key
+
+
+async def cut_up(keys, room, how, size=len):
+    if how == "async":
+        return [batch.entries async for batch in cut_async(each(keys), size, room)]
+    return [batch.entries for batch in cut(keys, size, room)]
+
+
+@pytest.fixture(params=["plain", "async"])
+def how(request):
+    return request.param
+
+
+async def test_keys_are_cut_where_the_next_has_no_room(how):
+    assert await cut_up(["aa", "bb", "c", "dddd"], 5, how) == [
+        [(0, "aa"), (1, "bb"), (2, "c")],
+        [(3, "dddd")],
+    ]
+    assert await cut_up(["aa", "bb", "cc"], 4, how) == [[(0, "aa"), (1, "bb")], [(2, "cc")]]
+
+
+async def test_no_key_makes_no_batch(how):
+    assert await cut_up([], 10, how) == []
+
+
+@pytest.mark.parametrize("room", [0, -5, 1])
+async def test_a_key_larger_than_the_room_goes_alone(how, room):
+    assert await cut_up(["aaa", "bbb"], room, how) == [[(0, "aaa")], [(1, "bbb")]]
+    if room == 1:
+        assert await cut_up(["a", "bbb", "c"], room, how) == [[(0, "a")], [(1, "bbb")], [(2, "c")]]
+
+
+async def test_a_batch_is_given_as_soon_as_it_is_full():
+    read = []
+
+    def source():
+        for n in itertools.count():
+            read.append(n)
+            yield n
+
+    batches = cut(source(), lambda _: 1, 3)
+    assert [key for _, key in next(batches).entries] == [0, 1, 2]
+    assert read == [0, 1, 2, 3]
+
+
+async def answers_of(batches):
+    """Fan out over batches; a batch whose keys hold a "!" fails as a whole."""
+
+    async def ask(batch):
+        await asyncio.sleep(0)
+        if any("!" in key for _, key in batch.entries):
+            raise ServerError("no")
+        return [Outcome(place, key, key.upper(), None, 0.5) for place, key in batch.entries]
+
+    def share(error, key):
+        own = NotFoundError(f"{error} for {key}")
+        own.bucket_id = key
+        return own
+
+    return unpack(fan_out(ask, batches, concurrency=2), share)
+
+
+async def test_outcomes_come_out_of_their_batches_with_their_places():
+    keys = ["a", "b", "c!", "d", "e"]
+    outcomes = [o async for o in await answers_of(cut(keys, len, 2))]
+    outcomes.sort(key=lambda o: o.index)
+    assert [(o.index, o.key, o.value) for o in outcomes] == [
+        (0, "a", "A"),
+        (1, "b", "B"),
+        (2, "c!", None),
+        (3, "d", "D"),
+        (4, "e", "E"),
+    ]
+    assert str(outcomes[2].error) == "no for c!"
+    assert [o.elapsed for o in outcomes[:2]] == [0.5, 0.5]
+
+
+async def test_the_error_of_a_batch_is_an_error_of_its_own_for_each_key():
+    outcomes = [o async for o in await answers_of(cut(["a!", "b", "c"], len, 9))]
+    assert [o.error.bucket_id for o in outcomes] == ["a!", "b", "c"]
+    assert len({id(o.error) for o in outcomes}) == 3
+
+
+async def test_closing_closes_what_is_unpacked():
+    outcomes = await answers_of(cut((str(n) for n in itertools.count()), len, 10))
+    async with contextlib.aclosing(outcomes):
+        async for _ in outcomes:
+            break
+    await turns()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# Gathering.
+
+
+class Ask:
+    """Answers distinct keys, last first."""
+
+    def __init__(self, fail=()):
+        self.fail = fail
+        self.asked = []
+        self.closed = False
+
+    async def __call__(self, keys):
+        self.asked.append(list(keys))
+        try:
+            for index, key in reversed(list(enumerate(keys))):
+                error = ServerError(f"{key}") if key in self.fail else None
+                yield Outcome(index, key, None if error else f"v{key}", error, float(index))
+        finally:
+            self.closed = True
+
+
+async def test_a_report_is_in_the_order_of_the_input():
+    ask = Ask(fail=("b",))
+    report = await gather(iter(["c", "a", "b"]), ask)
+    assert [(o.index, o.key, o.value) for o in report] == [
+        (0, "c", "vc"),
+        (1, "a", "va"),
+        (2, "b", None),
+    ]
+    assert ask.closed
+
+
+async def test_a_key_given_twice_is_asked_for_once_and_has_an_outcome_at_each_place():
+    ask = Ask(fail=("b",))
+    report = await gather(["a", "b", "a", "c", "b", "a"], ask)
+    assert ask.asked == [["a", "b", "c"]]
+    assert [(o.index, o.key) for o in report] == list(enumerate("abacba"))
+    assert [o.value for o in report] == ["va", None, "va", "vc", None, "va"]
+    assert report[1].error is report[4].error
+    assert [o.elapsed for o in report] == [0.0, 1.0, 0.0, 2.0, 1.0, 0.0]
+
+
+async def test_keys_that_no_dict_can_hold_are_each_asked_for():
+    ask = Ask()
+    report = await gather([["x"], ["x"], "a", ["x"]], ask)
+    assert ask.asked == [[["x"], ["x"], "a", ["x"]]]
+    assert len(report) == 4
+
+
+async def test_nothing_gathered_is_an_empty_report():
+    ask = Ask()
+    assert list(await gather([], ask)) == []
+    assert ask.asked == [[]]
+
+
+async def test_a_bug_while_gathering_closes_what_was_asked():
+    closed = []
+
+    async def buggy(keys):
+        try:
+            yield Outcome(0, "a", 1, None, 0.0)
+            raise ZeroDivisionError
+        finally:
+            closed.append(1)
+
+    with pytest.raises(ZeroDivisionError):
+        await gather(["a", "b"], buggy)
+    assert closed == [1]

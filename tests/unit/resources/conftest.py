@@ -1,0 +1,31 @@
+"""Answers in place of a server, for the resources on top of the real client."""
+
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses, core
+
+from flashback_async.client import FlashbackClient
+from tests.unit.support import TOKEN, LoopClock
+
+
+class _ClientResponse(aiohttp.ClientResponse):
+    """What aioresponses makes, with the argument that aiohttp 3.14 asks for besides."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, stream_writer=SimpleNamespace(output_size=0), **kwargs)
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    monkeypatch.setattr(core, "ClientResponse", _ClientResponse)
+    with aioresponses() as mocked:
+        yield mocked
+
+
+@pytest.fixture
+async def client():
+    async with FlashbackClient(TOKEN, base_url="https://api.test/v1") as made:
+        made._manager.shared.clock = LoopClock()
+        yield made
