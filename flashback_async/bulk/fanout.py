@@ -168,7 +168,10 @@ class _Workers(Generic[K, V]):
     # What the generator does.
 
     def start(self, deadline: float | None) -> None:
-        self._start_worker()
+        if self._plain is None:
+            self._start_worker(None)
+        else:
+            self._start_workers(self._plain)
         if deadline is not None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(deadline, self._expire, deadline)
@@ -214,16 +217,11 @@ class _Workers(Generic[K, V]):
 
     # What the workers do.
 
-    async def _work(self) -> None:
-        """Take keys and call for them until none is left."""
-        while self._goes_on():
-            if self._plain is not None:
-                item = self._next_key(self._plain)
-            else:
-                item = await self._take_key()
-            if item is None:
-                return
-            self._start_another()
+    async def _work(self, item: tuple[int, K] | None) -> None:
+        """Call for a key, and then for one after the other until none is left."""
+        if item is None:
+            item = await self._take_key()
+        while item is not None:
             index, key = item
             started = time.monotonic()
             value, error = None, None
@@ -237,12 +235,14 @@ class _Workers(Generic[K, V]):
                 error = self._halted(key, under_way=True)
             self.done.append(Outcome(index, key, value, error, time.monotonic() - started))
             self._news.set()
-            if self._halt.error is not None:
-                self._stop_reading()
             # Whoever takes the outcomes sets the pace: no more of them are kept than workers.
             while len(self.done) >= self._concurrency and not self._stopped:
                 self._room.clear()
                 await self._room.wait()
+            if not self._goes_on():
+                self._stop_reading()
+                return
+            item = await self._take_key() if self._plain is None else self._next_key(self._plain)
 
     def _goes_on(self) -> bool:
         return self._halt.error is None and not self._stopped
@@ -265,7 +265,7 @@ class _Workers(Generic[K, V]):
     async def _take_key(self) -> tuple[int, K] | None:
         """Take the next key of an async iterator, one worker at a time."""
         async with self._reading:
-            if self._exhausted or self._halt.error is not None or self._async is None:
+            if self._exhausted or self._async is None or not self._goes_on():
                 return None
             self._reader = asyncio.current_task()
             try:
@@ -278,22 +278,30 @@ class _Workers(Generic[K, V]):
                 return None
             finally:
                 self._reader = None
+        self._start_another()
         self._keys_read += 1
         return self._keys_read - 1, key
 
+    def _start_workers(self, source: Iterator[K]) -> None:
+        """Start as many workers as there are keys for, each with its first one."""
+        for _ in range(self._concurrency):
+            item = self._next_key(source) if self._goes_on() else None
+            if item is None:
+                return
+            self._start_worker(item)
+
     def _start_another(self) -> None:
-        """Start one more worker in the next turn of the loop, where a key may wait for it.
+        """Start one more worker in the next turn of the loop, where a key may come for it.
 
         Not in this turn: a worker may begin to run as it is made, and would start the next one
         from inside this one.
         """
-        more = len(self._tasks) < self._concurrency and not self._exhausted
-        if more and self._starting is None and not self._stopped:
-            self._starting = asyncio.get_running_loop().call_soon(self._start_worker)
+        if len(self._tasks) < self._concurrency and self._starting is None:
+            self._starting = asyncio.get_running_loop().call_soon(self._start_worker, None)
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, item: tuple[int, K] | None) -> None:
         self._starting = None
-        task = asyncio.get_running_loop().create_task(self._work())
+        task = asyncio.get_running_loop().create_task(self._work(item))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

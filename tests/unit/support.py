@@ -28,7 +28,7 @@ class _Skipping(selectors.DefaultSelector):
         events = super().select(0)
         if events or timeout == 0:
             self.busy += 1
-            if self.busy > 500:  # somebody polls, and counts on time to pass meanwhile
+            if self.busy > 100:  # somebody polls, and counts on time to pass meanwhile
                 self.loop.now += 1e-6
             return events
         self.busy = 0
