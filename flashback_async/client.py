@@ -9,13 +9,15 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import attrs
+
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
 from flashback_async.http.auth import seal, token_source
 from flashback_async.http.session import SessionManager, Shared
-from flashback_async.http.transport import AiohttpTransport, check_session
-from flashback_async.http.urls import canonical_base_url, check_proxy, environment_proxy
-from flashback_async.http.values import TokenProvider
+from flashback_async.http.transport import AiohttpTransport, capacity, check_session
+from flashback_async.http.urls import canonical_base_url, proxy_for
+from flashback_async.http.values import Secret, TokenProvider
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
@@ -45,7 +47,8 @@ class FlashbackClient:
         proxy: The URL of an HTTP proxy. None takes ``HTTPS_PROXY`` and ``NO_PROXY``, read once.
         ssl_context: What to verify the server with, such as a private CA. It must verify.
         session: An aiohttp session to borrow. It is never closed and never changed, and belongs
-            to the event loop of the client's first call.
+            to the event loop of the client's first call. No more calls are made at once than its
+            connector has connections for.
         allow_insecure_http: Permit ``http://`` to a host that is not this machine.
 
     Attributes:
@@ -77,21 +80,25 @@ class FlashbackClient:
     ) -> None:
         sealed = seal(token)
         del token  # a traceback with local variables must not hold it
+        sealed_proxy = _seal_proxy(proxy)
+        del proxy
         if base_url is None:
             base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
         _check_flag("allow_insecure_http", allow_insecure_http)
         _check_type("limits", limits, Limits)
         base_url = canonical_base_url(base_url, allow_insecure_http=allow_insecure_http)
-        proxy = environment_proxy(base_url) if proxy is None else check_proxy("proxy", proxy)
+        proxy_to_use = proxy_for(base_url, sealed_proxy)
         _check_ssl_context(ssl_context)
         check_session(session)
+        most = capacity(session, limits.max_concurrency)
+        limits = attrs.evolve(limits, max_concurrency=most)
         _check_type("timeout", timeout, Timeout)
         make_transport = partial(
             AiohttpTransport,
             base_url,
             longest_lookup=min(timeout.connect, timeout.attempt, timeout.total),
             max_response_bytes=limits.max_response_bytes,
-            proxy=proxy,
+            proxy=proxy_to_use,
             ssl_context=ssl_context,
             session=session,
         )
@@ -175,6 +182,15 @@ class FlashbackClient:
         self.bucket_stats = BucketStatsResource(self._manager, base_url)
         self.node_stats = NodeStatsResource(self._manager)
         self.status = StatusResource(self._manager)
+
+
+def _seal_proxy(proxy: object) -> Secret | None:
+    """Hide the URL of a proxy, which may hold a password."""
+    if proxy is None:
+        return None
+    if not isinstance(proxy, str):
+        raise ConfigurationError(f"proxy must be text, not {type(proxy).__name__}")
+    return Secret(proxy)
 
 
 def _check_type(name: str, value: object, kind: type) -> None:

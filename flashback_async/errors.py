@@ -74,6 +74,14 @@ class FlashbackError(Exception):
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...], dict[str, Any]]:
         return type(self), self.args, self.__dict__.copy()
 
+    def __copy__(self) -> Self:
+        """Copy with the cause, which Python's own copy of an exception leaves out."""
+        kind, arguments, attributes = self.__reduce__()
+        copied = kind(*arguments)
+        copied.__dict__.update(attributes)
+        copied.__cause__ = self.__cause__
+        return copied
+
     def _remark(self, text: str) -> None:
         """Add a clause to the message: what else a reader must know of this failure."""
         self._remarks = (*self._remarks, text)
@@ -95,6 +103,9 @@ class ConfigurationError(FlashbackError, ValueError):
 
 class InvalidArgumentError(FlashbackError, ValueError):
     """Report an argument that is wrong; nothing was sent. The message names it and the rule."""
+
+    def _subject(self) -> list[str]:
+        return []  # the argument and the rule say it all
 
 
 class TokenProviderError(FlashbackError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import re
 import weakref
@@ -51,6 +52,19 @@ def _known_connectors():
 
 
 @pytest.fixture(autouse=True)
+def _plain_logging():
+    """Undo what a test has done to loggers: the command line and import-linter set them up."""
+    logger = logging.getLogger("flashback_async")
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.propagate, logger.handlers = propagate, handlers
+    for known in logging.Logger.manager.loggerDict.values():
+        if isinstance(known, logging.Logger):
+            known.disabled = False
+
+
+@pytest.fixture(autouse=True)
 def _nothing_left(request):
     """Fail an asynchronous test that leaves a task, a connection or a session behind."""
     if request.node.get_closest_marker("asyncio") is not None:
@@ -87,9 +101,9 @@ def _open_sockets():
     """Name the sockets that this process has open, where the system tells."""
     found = set()
     if _DESCRIPTORS.is_dir():
-        for entry in os.listdir(_DESCRIPTORS):
+        for entry in _DESCRIPTORS.iterdir():
             try:
-                target = os.readlink(_DESCRIPTORS / entry)
+                target = str(entry.readlink())
             except OSError:
                 continue  # the one that was open for listing them
             if target.startswith("socket:"):

@@ -29,29 +29,12 @@ class Batch(Generic[K]):
         self.entries = entries
 
 
-def cut(keys: Iterable[K], size: Callable[[K], int], room: int) -> Iterator[Batch[K]]:
-    """Cut keys into batches whose sizes add up to no more than ``room``."""
-    cutter = _Cutter(size, room)
-    for key in keys:
-        if full := cutter.add(key):
-            yield full
-    if rest := cutter.rest():
-        yield rest
+class Cutter(Generic[K]):
+    """Cuts keys into batches whose sizes add up to no more than ``room``.
 
+    Where a source raises, what it gave before makes the last batch, and then it is raised.
+    """
 
-async def cut_async(
-    keys: AsyncIterable[K], size: Callable[[K], int], room: int
-) -> AsyncIterator[Batch[K]]:
-    """Cut the keys of an async iterable as ``cut`` does; a batch waits until it is full."""
-    cutter = _Cutter(size, room)
-    async for key in keys:
-        if full := cutter.add(key):
-            yield full
-    if rest := cutter.rest():
-        yield rest
-
-
-class _Cutter(Generic[K]):
     def __init__(self, size: Callable[[K], int], room: int) -> None:
         self._size = size
         self._room = room
@@ -59,18 +42,61 @@ class _Cutter(Generic[K]):
         self._seen = 0
         self._entries: list[tuple[int, K]] = []
 
-    def add(self, key: K) -> Batch[K] | None:
+    def cut(self, keys: Iterable[K]) -> Iterator[Batch[K]]:
+        """Cut keys as they are read."""
+        source = iter(keys)
+        failure = None
+        while True:
+            try:
+                key = next(source)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            if full := self._add(key):
+                yield full
+        if rest := self._rest():
+            yield rest
+        if failure is not None:
+            raise failure
+
+    async def cut_async(self, keys: AsyncIterable[K]) -> AsyncIterator[Batch[K]]:
+        """Cut keys as they come; a batch waits until it is full."""
+        source = aiter(keys)
+        failure = None
+        while True:
+            try:
+                key = await anext(source)
+            except StopAsyncIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
+            if full := self._add(key):
+                yield full
+        if rest := self._rest():
+            yield rest
+        if failure is not None:
+            raise failure
+
+    def leftover(self) -> list[Batch[K]]:
+        """Give what was read for a batch that a halted run never came to."""
+        rest = self._rest()
+        return [] if rest is None else [rest]
+
+    def _rest(self) -> Batch[K] | None:
+        entries, self._entries, self._left = self._entries, [], self._room
+        return Batch(entries) if entries else None
+
+    def _add(self, key: K) -> Batch[K] | None:
         """Add a key, and give the batch that has no room for it, if so."""
         size = self._size(key)
-        full = self.rest() if size > self._left else None
+        full = self._rest() if size > self._left else None
         self._entries.append((self._seen, key))
         self._seen += 1
         self._left -= size
         return full
-
-    def rest(self) -> Batch[K] | None:
-        entries, self._entries, self._left = self._entries, [], self._room
-        return Batch(entries) if entries else None
 
 
 async def unpack(

@@ -18,7 +18,7 @@ from collections.abc import (
 )
 from typing import Generic, TypeVar
 
-from flashback_async.bulk.report import Outcome
+from flashback_async.bulk.report import Halt, Outcome
 from flashback_async.errors import (
     DeadlineExceededError,
     FlashbackError,
@@ -28,15 +28,6 @@ from flashback_async.errors import (
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Halt:
-    """What stops a run before its input ends: the error that all remaining keys get, unsent."""
-
-    __slots__ = ("error",)
-
-    def __init__(self) -> None:
-        self.error: FlashbackError | None = None
 
 
 def fan_out(
@@ -79,17 +70,20 @@ def run(
     deadline: float | None,
     halt: Halt | None = None,
     describe: Callable[[FlashbackError, K], None] | None = None,
+    prepare: Callable[[], object] | None = None,
+    leftover: Callable[[], Iterable[K]] = tuple,
 ) -> AsyncGenerator[Outcome[K, V], None]:
-    """Fan out as ``fan_out`` does, with two hooks for those who know what the keys are.
+    """Fan out as ``fan_out`` does, with hooks for those who know what the keys are.
 
     ``func`` can stop the run through ``halt``; ``describe`` completes an error that the run
-    itself gives to a key.
+    itself gives to a key; ``prepare`` is called as the run begins, and may refuse it;
+    ``leftover`` gives the keys that an async source had read but not given when it was halted.
     """
     check_concurrency(concurrency)
     _check_deadline(deadline)
     halt = Halt() if halt is None else halt
-    workers = _Workers(func, keys, concurrency, halt, describe)
-    return _outcomes(workers, deadline)
+    workers = _Workers(func, keys, concurrency, halt, describe, leftover)
+    return _outcomes(workers, deadline, prepare)
 
 
 def check_concurrency(value: object) -> None:
@@ -114,8 +108,10 @@ def _check_deadline(value: object) -> None:
 
 
 async def _outcomes(
-    workers: _Workers[K, V], deadline: float | None
+    workers: _Workers[K, V], deadline: float | None, prepare: Callable[[], object] | None
 ) -> AsyncGenerator[Outcome[K, V], None]:
+    if prepare is not None:
+        prepare()
     try:
         workers.start(deadline)
         while await workers.has_news():
@@ -137,6 +133,7 @@ class _Workers(Generic[K, V]):
         concurrency: int,
         halt: Halt,
         describe: Callable[[FlashbackError, K], None] | None,
+        leftover: Callable[[], Iterable[K]],
     ) -> None:
         self.done: deque[Outcome[K, V]] = deque()
         self._func = func
@@ -151,6 +148,7 @@ class _Workers(Generic[K, V]):
         self._concurrency = concurrency
         self._halt = halt
         self._describe = describe
+        self._leftover = leftover
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -191,9 +189,11 @@ class _Workers(Generic[K, V]):
 
     def unsent(self) -> Iterator[Outcome[K, V]]:
         """Give the keys that a halted run has not started; raise what the source raised."""
-        if self._halt.error is not None and self._plain is not None:
-            while (item := self._next_key(self._plain)) is not None:
+        if self._halt.error is not None:
+            while self._plain is not None and (item := self._next_key(self._plain)) is not None:
                 yield Outcome(*item, None, self._halted(item[1], under_way=False), 0.0)
+            for index, key in enumerate(self._leftover(), self._keys_read):
+                yield Outcome(index, key, None, self._halted(key, under_way=False), 0.0)
         if self._source_error is not None:
             raise self._source_error
 

@@ -108,3 +108,12 @@ def can_hash(key: object) -> bool:
     except TypeError:
         return False
     return True
+
+
+class Halt:
+    """What stops a run before its input ends: the error that all remaining keys get, unsent."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: FlashbackError | None = None

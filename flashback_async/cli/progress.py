@@ -55,4 +55,7 @@ def _make_bar() -> Progress:
         TimeRemainingColumn(compact=True),
         console=make_console(stderr=True),
         transient=True,
+        # Standard output is for data: it may be a file, and is no business of the bar.
+        redirect_stdout=False,
+        redirect_stderr=False,
     )

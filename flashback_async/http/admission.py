@@ -10,6 +10,9 @@ from aiolimiter import AsyncLimiter
 
 from flashback_async.http.values import Clock
 
+# Obeying a pause costs no attempt: one of a microsecond would make a loop without end.
+_SHORTEST_PAUSE = 0.1
+
 
 class Flow:
     """Decide how many may send at once and whether anyone may: pure, without waiting.
@@ -50,7 +53,7 @@ class Flow:
     def pause(self, now: float, seconds: float) -> bool:
         """Let nobody send for these seconds; tells whether a pause begins."""
         begins = self.opens_at <= now
-        self.opens_at = max(self.opens_at, now + seconds)
+        self.opens_at = max(self.opens_at, now + max(seconds, _SHORTEST_PAUSE))
         return begins
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import re
 from pathlib import Path
@@ -67,7 +68,9 @@ class TokenSource:
                 self._fetch = None
         if fetch.task.cancelled():
             return TokenProviderError("the token provider was cancelled")
-        return fetch.task.result()
+        result = fetch.task.result()
+        # Each caller says in its error which call it ended.
+        return copy.copy(result) if isinstance(result, TokenProviderError) else result
 
     async def _ask_provider(self) -> Secret | TokenProviderError:
         assert self._provider is not None  # noqa: S101 - for the type checker
@@ -129,15 +132,22 @@ def _from_environment() -> Secret:
     """Read the token from its variable, else from the file that the other variable names."""
     if text := os.environ.get(TOKEN_VARIABLE):
         return Secret(text)
-    name = os.environ.get(TOKEN_FILE_VARIABLE)
-    if not name:
+    if not os.environ.get(TOKEN_FILE_VARIABLE):
         raise ConfigurationError(
             f"no token: pass token=..., or set {TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}"
         )
+    # The name stays out of this frame: some set the token there by mistake.
+    content = _read_file(os.environ[TOKEN_FILE_VARIABLE])
+    if isinstance(content, Secret):
+        return content
+    raise ConfigurationError(f"{TOKEN_FILE_VARIABLE} names a file that cannot be read: {content}")
+
+
+def _read_file(name: str) -> Secret | str:
+    """Give the stripped content of a file, or the reason why there is none."""
     try:
         return Secret(Path(name).read_text(encoding="utf-8").strip())
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        return error.strerror or type(error).__name__
     except ValueError:
-        reason = "it is not text"
-    raise ConfigurationError(f"{TOKEN_FILE_VARIABLE} names a file that cannot be read: {reason}")
+        return "it is not text"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from flashback_async.bulk.fanout import Halt
+from flashback_async.bulk.report import Halt
 from flashback_async.config import RetryPolicy, Timeout
 from flashback_async.errors import (
     APIError,
@@ -76,6 +76,7 @@ class Call:
         timeout: Timeout,
         policy: RetryPolicy,
         halt: Halt | None,
+        since: float | None,
     ) -> None:
         self._request = request
         self._pool = pool
@@ -86,7 +87,7 @@ class Call:
         self._policy = policy
         self._halt = halt
         self._scope = pool.deadlines.scope()
-        self._started = clock.monotonic()
+        self._started = clock.monotonic() if since is None else since
         self._ends = self._started + timeout.total if halt is None else math.inf
 
     async def run(
@@ -158,6 +159,8 @@ class Call:
             answer = await self._pool.transport.send(self._request, secret, attempt)
             if isinstance(answer, Response):
                 answer = self._decipher(answer)
+            elif isinstance(answer.error, ClientClosedError):
+                self._attempts -= 1  # the borrowed session was closed: nothing was sent
         except asyncio.CancelledError:
             if not self._scope.absorbs(Cut.ATTEMPT):
                 raise
@@ -242,6 +245,8 @@ class Call:
         if protocol.is_data(response.status, response.headers):
             self._pool.admission.flow.answered()
             return response
+        if self._attempt is not None:
+            self._attempt.head = response
         failure = protocol.failure_of(response, self._sent_secret, self._clock.wall())
         if failure.retry is Retry.THROTTLED:
             self._throttle(failure)
@@ -300,6 +305,14 @@ class Call:
 
     # The end.
 
+    def ended_by_run(self) -> FlashbackError | None:
+        """Give the error of a call that was cancelled because the time of its run is up."""
+        if self._halt is None or not isinstance(self._halt.error, DeadlineExceededError):
+            return None
+        error = copy.copy(self._halt.error)
+        error._remark("cancelled while under way")
+        return self._finish(error)
+
     def _cut_off(self) -> FlashbackError:
         """Give the error of a call that was ended from outside of its attempts."""
         where = self._phase
@@ -326,6 +339,8 @@ class Call:
         error.bucket_id = self._request.bucket_id
         error.attempts = self._attempts
         error.elapsed = self._clock.monotonic() - self._started
+        if response is None and self._attempt is not None:
+            response = self._attempt.head
         if response is not None and isinstance(error, DecodeError):
             protocol.complete(error, response, self._sent_secret)
         if len(self._request_ids) > 1:
@@ -374,7 +389,7 @@ class Call:
             "attempt": self._attempts,
             "status": getattr(answer or error, "status", None),
             "elapsed": self._clock.monotonic() - self._started,
-            "request_id": request_id,
+            "request_id": None if request_id is None else ascii(request_id)[1:-1],
         }
         logger.log(level, text, self._request.operation, *values, extra=facts)
 

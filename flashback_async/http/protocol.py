@@ -61,7 +61,7 @@ def failure_of(response: Response, secret: Secret, now: float) -> Failure:
     """Give the error that an answer without data means; ``now`` is the time of day."""
     status = response.status
     if 200 <= status < 300:
-        return Failure(complete(DecodeError("the answer is an HTML page"), response, secret))
+        return Failure(DecodeError("the answer is an HTML page"))
     if not 300 <= status < 600:
         return Failure(ProtocolError(f"the server answered with the unknown status {status}"))
     error = api_error(response, secret, now)
@@ -90,11 +90,12 @@ def complete(error: DecodeError, response: Response, secret: Secret) -> DecodeEr
     """Say in an error of decoding which answer it was about."""
     error.status = response.status
     error.request_id = request_id(response, secret)
-    error._remark(f"status {response.status}, {media_type(response) or 'no content type'}")
+    error._remark(f"status {response.status}, {media_type(response, secret) or 'no content type'}")
     if error.request_id is not None:
         error._remark(f"request id {_escape(error.request_id, _EXCERPT_CHARS)}")
     if error.path == "$" and response.body:
-        text = redact(response.body[: 4 * _BODY_CHARS].decode("utf-8", "replace"), secret)
+        # Taken out before the cut, which may go through a token.
+        text = redact(response.body[:SNIPPET_BYTES].decode("utf-8", "replace"), secret)
         error._remark(f"the body starts with {_escape(text, _EXCERPT_CHARS)}")
     return error
 
@@ -119,9 +120,11 @@ def header(response: Response, name: bytes) -> str | None:
     return values[0] if values else None
 
 
-def media_type(response: Response) -> str | None:
+def media_type(response: Response, secret: Secret) -> str | None:
     value = header(response, b"content-type")
-    return None if value is None else _escape(value.partition(";")[0].strip().lower(), 80, "")
+    if value is None:
+        return None
+    return _escape(redact(value, secret).partition(";")[0].strip().lower(), 80, "")
 
 
 def request_id(response: Response, secret: Secret) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from flashback_async.bulk.fanout import Halt
+from flashback_async.bulk.report import Halt
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import ClientClosedError, EventLoopError, FlashbackError
 from flashback_async.http.auth import TokenSource
@@ -105,13 +106,16 @@ class SessionManager:
         decode: Callable[[bytes], T],
         halt: Halt | None = None,
         errors_in: Callable[[T], Iterable[FlashbackError]] = _no_errors,
+        since: float | None = None,
     ) -> T:
         """Make one call: to its decoded answer, or to the one error that it ends with.
 
         With ``halt`` the call is part of a bulk run, which a rejected token stops. ``errors_in``
         gives the errors that are part of an answer, of items that stand for themselves.
+        ``since`` is when the time of the call started, where that was before now.
         """
         shared = self.shared
+        call = None
         try:
             call = Call(
                 request,
@@ -122,6 +126,7 @@ class SessionManager:
                 self.timeout,
                 self.retry,
                 halt,
+                since,
             )
             result = await call.run(decode, errors_in)
             if not isinstance(result, FlashbackError):
@@ -133,6 +138,8 @@ class SessionManager:
         except BaseException as error:  # cancellation, and what is raised by hooks of others
             error.__cause__ = None
             failure = error
+            if isinstance(error, asyncio.CancelledError) and call is not None:
+                failure = call.ended_by_run() or error
         # Frames of the libraries below hold the header with the token: none of them goes along.
         failure.__context__ = None
         try:

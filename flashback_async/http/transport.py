@@ -1,11 +1,8 @@
-"""One exchange through aiohttp: the only file that imports it, and where its errors become ours."""
+"""One exchange through aiohttp: its session, its connections, and the reading of an answer."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import errno
-import re
 import socket
 import ssl
 import sys
@@ -13,17 +10,16 @@ from contextvars import ContextVar
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from yarl import URL
 
 from flashback_async import errors
 from flashback_async.http import protocol
-from flashback_async.http.values import Attempt, Failure, Request, Response, Retry, Secret
+from flashback_async.http.aiohttp_errors import failure_of
+from flashback_async.http.values import Attempt, Failure, Request, Response, Secret
 
 if TYPE_CHECKING:
     from aiohttp.client_middlewares import ClientHandlerType
@@ -51,7 +47,7 @@ class AiohttpTransport:
         *,
         longest_lookup: float,
         max_response_bytes: int,
-        proxy: str | None,
+        proxy: Secret | None,
         ssl_context: ssl.SSLContext | None,
         session: aiohttp.ClientSession | None,
     ) -> None:
@@ -60,7 +56,7 @@ class AiohttpTransport:
         self._prefix = self._base.raw_path.rstrip("/")
         self._longest_lookup = longest_lookup
         self._max_response_bytes = max_response_bytes
-        self._proxy = proxy
+        self._proxy = None if proxy is None else proxy.reveal()
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         self._borrowed = session
         self._session = session
@@ -94,6 +90,7 @@ class AiohttpTransport:
                 data=request.body,
                 allow_redirects=False,
                 raise_for_status=False,
+                auto_decompress=True,
                 proxy=self._proxy,
                 ssl=self._ssl,
                 timeout=_client_timeout(attempt.connect),
@@ -107,6 +104,11 @@ class AiohttpTransport:
                 raise
         except (aiohttp.ClientError, OSError, _Dropped) as error:
             return self._failure(error, attempt, secret)
+        except ValueError:
+            if not session.trust_env:
+                raise
+            text = "a .netrc entry, read because the session has trust_env, hides the token"
+            return Failure(errors.ConfigurationError(text))
         finally:
             _current.reset(outer)
 
@@ -128,6 +130,7 @@ class AiohttpTransport:
     async def _read(self, response: aiohttp.ClientResponse, attempt: Attempt) -> Response | Failure:
         """Read the body, and of one that is not data no more than tells what it is."""
         status, headers, content = response.status, response.raw_headers, response.content
+        attempt.head = Response(status, headers, b"")
         is_data = protocol.is_data(status, headers)
         limit = self._max_response_bytes if is_data else protocol.SNIPPET_BYTES
         if content.is_eof() and content.total_bytes <= limit and self._borrowed is None:
@@ -145,20 +148,9 @@ class AiohttpTransport:
         return Response(status, headers, body[:limit], complete=False)
 
     def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> Failure:
-        """Say in our own words what went wrong; nothing of aiohttp's goes along."""
         if isinstance(error, _Dropped):
             error = error.error
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return _not_connected(error, self._base_url, self._proxy)
-        if isinstance(error, aiohttp.ClientHttpProxyError):
-            text = f"the proxy {_peer(self._proxy)} answered {error.status} to CONNECT"
-            return Failure(errors.ConnectError(text))
-        if isinstance(error, asyncio.TimeoutError):
-            text = f"connect timeout {attempt.connect:.1f} s to {_peer(self._base_url)}"
-            return Failure(errors.RequestTimeoutError(text), Retry.TRANSIENT)
-        if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-            return _not_understood(error, attempt, secret)
-        return _lost(error, attempt)
+        return failure_of(error, attempt, secret, self._base_url, self._proxy)
 
 
 def check_session(session: object) -> None:
@@ -178,6 +170,17 @@ def check_session(session: object) -> None:
         raise errors.ConfigurationError(
             "session has a default auth, which would take the place of the token"
         )
+
+
+def capacity(session: aiohttp.ClientSession | None, wanted: int) -> int:
+    """Give how many requests at once a borrowed session has connections for.
+
+    Who waited for one inside aiohttp would use up the time that a connection may take.
+    """
+    connector = None if session is None else session.connector
+    if connector is None:
+        return wanted
+    return min(wanted, connector.limit or wanted, connector.limit_per_host or wanted)
 
 
 def _check_loop(session: aiohttp.ClientSession) -> None:
@@ -303,101 +306,3 @@ def _too_large(what: str, limit: int) -> Failure:
             f"the body is larger than Limits.max_response_bytes, {limit} bytes: {what}"
         )
     )
-
-
-def _not_connected(
-    error: aiohttp.ClientConnectorError, base_url: str, proxy: str | None
-) -> Failure:
-    """Tell apart why no connection was made."""
-    peer, reason = _peer(base_url), _reason(error.os_error)
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        text = f"the certificate of {peer} was not accepted: {reason}"
-        return Failure(errors.CertificateError(text))
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return Failure(errors.ConnectError(f"no connection to the proxy {_peer(proxy)}: {reason}"))
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        text = f"the name of {peer} could not be resolved: {reason}"
-    elif base_url.startswith("https:") and isinstance(error.os_error, _HANDSHAKE_ERRORS):
-        text = f"the TLS handshake with {peer} failed: {reason}"
-    else:
-        text = f"no connection to {peer}: {reason}"
-    # A process out of descriptors only makes it worse by trying again.
-    local = error.os_error.errno in (errno.EMFILE, errno.ENFILE)
-    return Failure(errors.ConnectError(text), Retry.NEVER if local else Retry.TRANSIENT)
-
-
-# A peer that goes away once TCP is up does so during the handshake.
-_HANDSHAKE_ERRORS = (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
-
-
-def _reason(cause: OSError) -> str:
-    """Give the type, the text and the name of the number of an operating system's error."""
-    text = getattr(cause, "verify_message", None) or cause.strerror or str(cause)
-    if isinstance(cause, ConnectionRefusedError):
-        text = "refused"
-    code = errno.errorcode.get(cause.errno or 0)
-    shown = f"{type(cause).__name__}: {protocol.escape(text, 200)}"
-    return f"{shown} [{code}]" if code and not isinstance(cause, ssl.SSLError) else shown
-
-
-def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> Failure:
-    """Tell apart a body that ended early, an encoding that cannot be undone, and no HTTP."""
-    cause = _first_cause(error)
-    text = getattr(cause, "message", "") or str(cause)
-    if isinstance(cause, ContentEncodingError):
-        shown = protocol.escape(text, 120)
-        return Failure(errors.DecodeError(f"the content encoding cannot be undone: {shown}"))
-    if isinstance(cause, OSError) or text.startswith("Not enough data"):
-        return _lost(error, attempt)
-    limit = isinstance(cause, LineTooLong)
-    rule = text.partition(" when reading")[0] if limit else text.partition("\n")[0].rstrip(":")
-    told = f"malformed HTTP: {protocol.escape(rule, 80)}"
-    if "Expected HTTP/" in text:
-        told = f"not HTTP: the answer starts with {_sample(text, secret)}"
-    return Failure(errors.ProtocolError(told))
-
-
-# Where aiohttp shows the bytes that its parser could not read.
-_UNREAD = re.compile(r"""\n\s*(b(['"]).*\2)\n""")
-
-
-def _sample(text: str, secret: Secret) -> str:
-    """Show the first of the bytes that were no HTTP."""
-    shown = _UNREAD.search(text)
-    data = ast.literal_eval(shown[1]) if shown else b""
-    return ascii(protocol.redact(data.decode("latin-1"), secret)[:32])
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _lost(error: BaseException, attempt: Attempt) -> Failure:
-    """Say how far a connection had come when it was closed or reset."""
-    if attempt.phase == "body":
-        expected = "" if attempt.expected is None else f" of {attempt.expected}"
-        where = f"after {attempt.received}{expected} bytes of the body"
-    else:
-        where = "before response"
-    # Of a body, aiohttp says how it was lost only in words.
-    reset = "ConnectionResetError" in str(error) or (
-        isinstance(error, OSError) and error.errno == errno.ECONNRESET
-    )
-    text = f"the connection was {'reset' if reset else 'closed'} {where}"
-    # What had come of an answer stands where the message of this error belongs.
-    began = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(
-        error.message, str
-    )
-    stale = attempt.reused and attempt.phase == "headers" and not began
-    failure = errors.ConnectionLostError(f"{text} [{type(error).__name__}]")
-    return Failure(failure, Retry.TRANSIENT, stale)
-
-
-def _peer(url: str | None) -> str:
-    """Name the host and port of a URL, without its user info."""
-    parts = urlsplit(url or "")
-    host = parts.hostname or ""
-    shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{parts.port or (443 if parts.scheme == 'https' else 80)}"

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from flashback_async.errors import ConfigurationError, InvalidArgumentError, show
+from flashback_async.http.values import Secret
 
 MAX_ID_LENGTH = 256
 # Common servers refuse a URL of more than 8 KiB; half of that leaves room for any proxy.
@@ -32,12 +33,16 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
     """
     if not isinstance(text, str):
         raise ConfigurationError(f"base_url must be text, not {type(text).__name__}")
-    parts = _split("base_url", text)
+    parts = _split(text)
+    if isinstance(parts, str):
+        raise ConfigurationError(f"base_url {parts}")
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ConfigurationError("base_url must have no query and no fragment")
     if "@" in parts.netloc:
         raise ConfigurationError("base_url must not hold user info; the token is set apart")
-    host = _ascii_host("base_url", parts)
+    host = _ascii_host(parts)
+    if host is None:
+        raise ConfigurationError("base_url must name a host")
     if parts.scheme == "http" and not (is_loopback(host) or allow_insecure_http):
         raise ConfigurationError(
             f"https required: base_url {show(text)} would send the token in clear text; "
@@ -49,28 +54,37 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
     return f"{parts.scheme}://{_authority(parts, host)}{path}"
 
 
-def check_proxy(name: str, text: object) -> str:
-    """Check the URL of a proxy, whose user info is never shown.
+def proxy_for(base_url: str, given: Secret | None) -> Secret | None:
+    """Give the proxy to use: the one given, else what ``HTTPS_PROXY`` and ``NO_PROXY`` say.
+
+    Its URL may hold a password, so it is sealed. Plain http is meant for loopback and is never
+    sent through a proxy of the environment.
 
     Raises:
-        ConfigurationError: It is not an absolute http or https URL; the message says ``name``.
+        ConfigurationError: It is not an absolute http or https URL. The message does not show it.
     """
-    if not isinstance(text, str):
-        raise ConfigurationError(f"{name} must be text, not {type(text).__name__}")
-    _ascii_host(name, _split(name, text))
-    return text
+    name = "proxy"
+    if given is None:
+        name, given = "HTTPS_PROXY", _environment_proxy(base_url)
+    problem = None if given is None else _problem_of_proxy(given.reveal())
+    if problem:
+        raise ConfigurationError(f"{name} {problem}")
+    return given
 
 
-def environment_proxy(base_url: str) -> str | None:
-    """Give the proxy that ``HTTPS_PROXY`` and ``NO_PROXY`` set for this base URL, if any.
-
-    Plain http is meant for loopback and is never sent through a proxy of the environment.
-    """
+def _environment_proxy(base_url: str) -> Secret | None:
     parts = urlsplit(base_url)
     proxy = getproxies_environment().get("https")
     if not proxy or parts.scheme != "https" or proxy_bypass(parts.netloc):
         return None
-    return check_proxy("HTTPS_PROXY", proxy if "://" in proxy else f"http://{proxy}")
+    return Secret(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _problem_of_proxy(text: str) -> str | None:
+    parts = _split(text)
+    if isinstance(parts, str):
+        return parts
+    return None if _ascii_host(parts) else "must name a host"
 
 
 def is_loopback(host: str) -> bool:
@@ -83,21 +97,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_bucket_id(value: object, *, listed: bool = False) -> str:
+def check_bucket_id(value: object, operation: str | None = None, *, listed: bool = False) -> str:
     """Check a bucket id before anything is sent; ``listed`` ids share one comma-separated value.
 
     Raises:
         InvalidArgumentError: It breaks a rule, which the message names.
     """
     if not isinstance(value, str):
-        raise InvalidArgumentError(f"bucket_id must be text, not {type(value).__name__}")
-    problem = _problem_of_id(value, listed)
-    if problem:
-        raise InvalidArgumentError(f"bucket_id {problem}, not {show(value)}")
-    return value
+        problem: str | None = f"must be text, not {type(value).__name__}"
+    elif problem := _problem_of_id(value, listed):
+        problem = f"{problem}, not {show(value)}"
+    else:
+        return value
+    bucket_id = value if isinstance(value, str) else None
+    raise InvalidArgumentError(f"bucket_id {problem}", operation=operation, bucket_id=bucket_id)
 
 
-def segment(bucket_id: object) -> str:
+def segment(bucket_id: object, operation: str | None = None) -> str:
     """Check an id and encode it as exactly one path segment.
 
     Raises:
@@ -105,7 +121,7 @@ def segment(bucket_id: object) -> str:
     """
     if type(bucket_id) is str and _PLAIN_ID.fullmatch(bucket_id) and bucket_id not in _DOTS:
         return bucket_id  # as nearly every id: checked and encoded in one look
-    return _encoded(check_bucket_id(bucket_id))
+    return _encoded(check_bucket_id(bucket_id, operation))
 
 
 def list_target(bucket_ids: tuple[str, ...] | None) -> str:
@@ -133,15 +149,15 @@ def _encoded(bucket_id: str) -> str:
     return quote(bucket_id, safe="", errors="replace")
 
 
-def _split(name: str, text: str) -> SplitResult:
-    """Split a URL that is absolute and says http or https."""
+def _split(text: str) -> SplitResult | str:
+    """Split a URL that is absolute and says http or https, or say why it is none."""
     if not text.isprintable() or " " in text or "\\" in text:
-        raise ConfigurationError(f"{name} must hold no white space, controls or backslashes")
+        return "must hold no white space, controls or backslashes"
     parts = _parsed(text)
     if parts is None:
-        raise ConfigurationError(f"{name} is not a URL, or its port is not from 1 to 65535")
+        return "is not a URL, or its port is not from 1 to 65535"
     if parts.scheme not in _DEFAULT_PORTS:
-        raise ConfigurationError(f"{name} must start with https:// or http://")
+        return "must start with https:// or http://"
     return parts
 
 
@@ -153,8 +169,8 @@ def _parsed(text: str) -> SplitResult | None:
     return None
 
 
-def _ascii_host(name: str, parts: SplitResult) -> str:
-    """Give the host as it goes onto the wire: an address, or a name in ASCII."""
+def _ascii_host(parts: SplitResult) -> str | None:
+    """Give the host as it goes onto the wire: an address, or a name in ASCII; None for neither."""
     host = parts.hostname or ""
     with suppress(ValueError):
         if ":" in host:
@@ -162,7 +178,7 @@ def _ascii_host(name: str, parts: SplitResult) -> str:
         host = host.encode("idna").decode("ascii").lower()
         if _HOST.fullmatch(host):
             return host
-    raise ConfigurationError(f"{name} must name a host")
+    return None
 
 
 def _authority(parts: SplitResult, host: str) -> str:

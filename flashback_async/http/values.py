@@ -86,6 +86,7 @@ class Attempt:
     phase: str = "connect"
     received: int = 0  # bytes of the body
     expected: int | None = None
+    head: Response | None = None  # how the answer began, or all of it
     distrust: Callable[[], None] | None = None  # keeps the connection from being used again
 
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from functools import partial
+from typing import TypeVar
 
-from flashback_async.bulk.batch import Batch, cut, cut_async, gather, unpack
-from flashback_async.bulk.fanout import Halt
-from flashback_async.bulk.report import Outcome, Report
+from flashback_async.bulk.batch import Batch, Cutter, gather, unpack
+from flashback_async.bulk.report import Halt, Outcome, Report
 from flashback_async.errors import (
     APIError,
     FlashbackError,
@@ -24,8 +24,16 @@ from flashback_async.http.session import SessionManager
 from flashback_async.http.urls import check_bucket_id, list_room, list_target, listed_size
 from flashback_async.http.values import Request
 from flashback_async.models import BucketStats
-from flashback_async.resources.bulk_calls import check_ids, check_ids_or_async, run_calls
+from flashback_async.resources.bulk_calls import (
+    arguments_of,
+    check_ids,
+    check_ids_or_async,
+    run_calls,
+)
 
+A = TypeVar("A")
+
+_GET = "bucket_stats.get"
 _LIST = "bucket_stats.list"
 # With these the API may refuse a whole list for the sake of one id in it.
 _REFUSALS = {400, 403, 404, 414}
@@ -47,9 +55,9 @@ class BucketStatsResource:
             PermissionDeniedError: The token may not see it.
             FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
         """
-        checked = check_bucket_id(bucket_id, listed=True)
-        request = Request("bucket_stats.get", "GET", list_target((checked,)), checked)
-        return await self._manager.call(request, lambda body: _only(decode_stats(body), checked))
+        checked = check_bucket_id(bucket_id, _GET, listed=True)
+        request = Request(_GET, "GET", list_target((checked,)), checked)
+        return await self._manager.call(request, partial(_only, checked))
 
     async def list(self, bucket_ids: Iterable[str] | None = None) -> builtins.list[BucketStats]:
         """List the counters of several buckets, or of all (``GET /bucket/stats``).
@@ -69,10 +77,12 @@ class BucketStatsResource:
         """
         if bucket_ids is None:
             return await self._manager.call(Request(_LIST, "GET", list_target(None)), decode_stats)
-        check_ids(bucket_ids)
-        ids = {check_bucket_id(i, listed=True).casefold(): i for i in bucket_ids}
-        found = await self._lists.all_of(ids.values())
-        return [found[folded] for folded in ids if folded in found]
+        self._manager.check_open()
+        with arguments_of(_LIST):
+            check_ids(bucket_ids)
+        ids = list(dict.fromkeys(check_bucket_id(i, _LIST, listed=True) for i in bucket_ids))
+        found = _find(ids, [(item.bucket_id, item) for item in await self._lists.all_of(ids)])
+        return [found[bucket_id] for bucket_id in ids if bucket_id in found]
 
     async def get_many(
         self,
@@ -98,11 +108,13 @@ class BucketStatsResource:
             InvalidArgumentError: ``bucket_ids`` is one text or cannot be iterated, or an option
                 is out of its range.
             ClientClosedError: The client is closed.
+            EventLoopError: The client belongs to another event loop or process.
         """
         self._manager.check_open()
-        check_ids(bucket_ids)
-        ask = partial(self._lists.run, concurrency=concurrency, deadline=deadline)
-        return await gather(bucket_ids, ask)
+        with arguments_of("bucket_stats.get_many"):
+            check_ids(bucket_ids)
+            ask = partial(self._lists.run, concurrency=concurrency, deadline=deadline)
+            return await gather(bucket_ids, ask)
 
     def iter_many(
         self,
@@ -125,8 +137,9 @@ class BucketStatsResource:
             InvalidArgumentError: As in ``get_many``, at the call itself.
         """
         self._manager.check_open()
-        check_ids_or_async(bucket_ids)
-        return self._lists.run(bucket_ids, concurrency=concurrency, deadline=deadline)
+        with arguments_of("bucket_stats.iter_many"):
+            check_ids_or_async(bucket_ids)
+            return self._lists.run(bucket_ids, concurrency=concurrency, deadline=deadline)
 
 
 class _Lists:
@@ -143,11 +156,12 @@ class _Lists:
         concurrency: int | None,
         deadline: float | None,
     ) -> AsyncGenerator[Outcome[str, BucketStats], None]:
+        cutter: Cutter[str] = Cutter(listed_size, self._room)
         batches: Iterable[Batch[str]] | AsyncIterable[Batch[str]]
         if isinstance(bucket_ids, AsyncIterable):
-            batches = cut_async(bucket_ids, listed_size, self._room)
+            batches = cutter.cut_async(bucket_ids)
         else:
-            batches = cut(bucket_ids, listed_size, self._room)
+            batches = cutter.cut(bucket_ids)
         outcomes = run_calls(
             self._manager,
             self._ask_batch,
@@ -155,46 +169,47 @@ class _Lists:
             concurrency=concurrency,
             deadline=deadline,
             describe=_describe,
+            leftover=cutter.leftover,
         )
         return unpack(outcomes, _share)
 
-    async def all_of(self, ids: Iterable[str]) -> dict[str, BucketStats]:
-        """Send the list requests for these ids at once; the first failure ends them all."""
-        batches = list(cut(ids, listed_size, self._room))
-        if len(batches) == 1:
-            return _by_id(await self._list_one(batches[0]))
+    async def all_of(self, ids: list[str]) -> list[BucketStats]:
+        """Send the list requests for these ids at once, as one call; the first failure ends it."""
+        cutter: Cutter[str] = Cutter(listed_size, self._room)
         parts = run_calls(
             self._manager,
-            self._list_one,
-            batches,
+            partial(self._list_one, since=self._manager.shared.clock.monotonic()),
+            cutter.cut(ids),
             concurrency=None,
-            deadline=self._manager.timeout.total,
+            deadline=None,
             describe=_describe,
         )
-        found: dict[str, BucketStats] = {}
+        found: list[BucketStats] = []
         async with aclosing(parts):
             async for part in parts:
-                found |= _by_id(part.unwrap())
+                found += part.unwrap()
         return found
 
-    async def _list_one(self, batch: Batch[str], *, halt: Halt | None = None) -> list[BucketStats]:
+    async def _list_one(
+        self, batch: Batch[str], *, since: float, halt: Halt | None = None
+    ) -> list[BucketStats]:
         target = list_target(tuple(bucket_id for _, bucket_id in batch.entries))
-        return await self._manager.call(Request(_LIST, "GET", target), decode_stats)
+        return await self._manager.call(Request(_LIST, "GET", target), decode_stats, since=since)
 
     async def _ask_batch(self, batch: Batch[str], halt: Halt) -> list[Outcome[str, BucketStats]]:
         """Ask for the ids of a batch; every one of them has its outcome, good or bad."""
         started = time.monotonic()
         results: dict[int, BucketStats | FlashbackError] = {}
-        asked: dict[str, str] = {}
+        asked: dict[str, None] = {}
         for place, bucket_id in batch.entries:
             try:
-                asked[check_bucket_id(bucket_id, listed=True).casefold()] = bucket_id
+                asked[check_bucket_id(bucket_id, _LIST, listed=True)] = None
             except InvalidArgumentError as error:
                 results[place] = error
-        answers = await self._ask(list(asked.values()), halt) if asked else {}
+        answers = await self._ask(list(asked), halt) if asked else {}
         elapsed = time.monotonic() - started
         return [
-            _outcome(place, bucket_id, results.get(place) or answers[bucket_id.casefold()], elapsed)
+            _outcome(place, bucket_id, results.get(place) or answers[bucket_id], elapsed)
             for place, bucket_id in batch.entries
         ]
 
@@ -203,35 +218,45 @@ class _Lists:
         request = Request(_LIST, "GET", list_target(tuple(ids)))
         try:
             answers = await self._manager.call(request, partial(_match, ids), halt, _errors_in)
-            return {i.casefold(): _own(answer, i) for i, answer in answers.items()}
+            return {i: _own(answer, i) for i, answer in answers.items()}
         except FlashbackError as error:
             refused = isinstance(error, APIError) and error.status in _REFUSALS
             if not refused or len(ids) == 1:
-                return {i.casefold(): _share(error, i) for i in ids}
+                return {i: _share(error, i) for i in ids}
         middle = len(ids) // 2
         first = await self._ask(ids[:middle], halt)
         return first | await self._ask(ids[middle:], halt)
 
 
-def _by_id(stats: list[BucketStats]) -> dict[str, BucketStats]:
-    return {item.bucket_id.casefold(): item for item in stats}
+def _find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
+    """Bring items to the ids asked for; the last item of an id wins.
+
+    The same spelling goes first. One that differs in case will do where it is no other id that
+    was asked for.
+    """
+    exact = dict(items)
+    asked = set(ids)
+    other_case = {i.casefold(): item for i, item in items if i not in asked}
+    found = {i: exact.get(i, other_case.get(i.casefold())) for i in ids}
+    return {i: item for i, item in found.items() if item is not None}
 
 
-def _only(stats: list[BucketStats], bucket_id: str) -> BucketStats:
-    """Pick the one bucket that was asked for."""
-    for item in reversed(stats):
-        if item.bucket_id.casefold() == bucket_id.casefold():
-            return item
-    raise _missing(bucket_id)
+def _only(bucket_id: str, body: bytes) -> BucketStats:
+    """Pick the one bucket that was asked for out of a list answer."""
+    items = [(item.bucket_id, item) for item in decode_stats(body)]
+    found = _find([bucket_id], items).get(bucket_id)
+    if found is None:
+        raise _missing(bucket_id)
+    return found
 
 
 def _match(ids: list[str], body: bytes) -> dict[str, BucketStats | FlashbackError]:
-    """Bring what a list answer holds to the ids asked for; the last item of an id wins."""
+    """Bring what a list answer holds to the ids asked for, errors of single items included."""
     items = decode_stats_apart(body)
-    answers = {i.casefold(): item for i, item in items if i is not None}
+    found = _find(ids, [(i, item) for i, item in items if i is not None])
     # Where an item cannot be told whose it is, none of the ids left over can be called missing.
     nameless = next((item for i, item in items if i is None), None)
-    return {i: answers.get(i.casefold(), nameless) or _missing(i) for i in ids}
+    return {i: found.get(i) or nameless or _missing(i) for i in ids}
 
 
 def _errors_in(answers: dict[str, BucketStats | FlashbackError]) -> list[FlashbackError]:

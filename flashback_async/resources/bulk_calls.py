@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-from flashback_async.bulk.fanout import Halt, check_concurrency, run
-from flashback_async.bulk.report import Outcome
+from flashback_async.bulk.fanout import check_concurrency, run
+from flashback_async.bulk.report import Halt, Outcome
 from flashback_async.errors import FlashbackError, InvalidArgumentError
 from flashback_async.http.session import SessionManager
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+@contextmanager
+def arguments_of(operation: str, bucket_id: object = None) -> Iterator[None]:
+    """Say in an error about the arguments which call it ended."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        error.operation = operation
+        if isinstance(bucket_id, str):
+            error.bucket_id = bucket_id
+        raise
 
 
 def run_calls(
@@ -23,6 +36,7 @@ def run_calls(
     concurrency: int | None,
     deadline: float | None,
     describe: Callable[[FlashbackError, K], None],
+    leftover: Callable[[], Iterable[K]] = tuple,
 ) -> AsyncGenerator[Outcome[K, V], None]:
     """Fan out within the limits of a client; a rejected token stops the run.
 
@@ -30,6 +44,8 @@ def run_calls(
 
     Raises:
         InvalidArgumentError: ``concurrency`` or ``deadline`` is out of its range.
+        ClientClosedError: As the run begins: the client is closed.
+        EventLoopError: As the run begins: the client belongs to another loop or process.
     """
     most = manager.shared.limits.max_concurrency
     if concurrency is not None:
@@ -43,6 +59,8 @@ def run_calls(
         deadline=deadline,
         halt=halt,
         describe=describe,
+        prepare=manager.shared.open_pool,
+        leftover=leftover,
     )
 
 

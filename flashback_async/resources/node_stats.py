@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
+    Callable,
     Iterable,
     Iterator,
 )
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from flashback_async.bulk.batch import gather
-from flashback_async.bulk.fanout import Halt
-from flashback_async.bulk.report import Outcome, Report
+from flashback_async.bulk.report import Halt, Outcome, Report
 from flashback_async.errors import FlashbackError, InvalidArgumentError, show
 from flashback_async.http.codec import decode_node_stats, encode_day
 from flashback_async.http.session import SessionManager
 from flashback_async.http.urls import segment
 from flashback_async.http.values import Request
 from flashback_async.models import DailyNodeStats
-from flashback_async.resources.bulk_calls import check_ids, check_ids_or_async, run_calls
+from flashback_async.resources.bulk_calls import (
+    arguments_of,
+    check_ids,
+    check_ids_or_async,
+    run_calls,
+)
 
 _OPERATION = "node_stats.get"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -64,7 +69,9 @@ class NodeStatsResource:
             PermissionDeniedError: The token may not see it.
             FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
         """
-        return await self._get(BucketDay(bucket_id, _utc_day(day)))
+        with arguments_of(_OPERATION, bucket_id):
+            key = BucketDay(bucket_id, _utc_day(day))
+        return await self._get(key)
 
     async def get_many(
         self,
@@ -91,11 +98,13 @@ class NodeStatsResource:
             InvalidArgumentError: A day is wrong, ``bucket_ids`` is one text or cannot be
                 iterated, or an option is out of its range.
             ClientClosedError: The client is closed.
+            EventLoopError: The client belongs to another event loop or process.
         """
         self._manager.check_open()
-        check_ids(bucket_ids)
-        ask = partial(self._run, concurrency=concurrency, deadline=deadline)
-        return await gather(_pairs(bucket_ids, _utc_days(days)), ask)
+        with arguments_of("node_stats.get_many"):
+            check_ids(bucket_ids)
+            ask = partial(self._run, concurrency=concurrency, deadline=deadline)
+            return await gather(_pairs(bucket_ids, _utc_days(days)), ask)
 
     def iter_many(
         self,
@@ -121,19 +130,22 @@ class NodeStatsResource:
             InvalidArgumentError: As in ``get_many``, at the call itself.
         """
         self._manager.check_open()
-        check_ids_or_async(bucket_ids)
-        checked = _utc_days(days)
-        if isinstance(bucket_ids, AsyncIterable):
-            keys: Iterable[BucketDay] | AsyncIterable[BucketDay] = _pairs_async(bucket_ids, checked)
-        else:
-            keys = _pairs(bucket_ids, checked)
-        return self._run(keys, concurrency=concurrency, deadline=deadline)
+        with arguments_of("node_stats.iter_many"):
+            check_ids_or_async(bucket_ids)
+            checked = _utc_days(days)
+            if not isinstance(bucket_ids, AsyncIterable):
+                keys = _pairs(bucket_ids, checked)
+                return self._run(keys, concurrency=concurrency, deadline=deadline)
+            pairs = _AsyncPairs(bucket_ids, checked)
+            return self._run(
+                pairs, concurrency=concurrency, deadline=deadline, leftover=pairs.leftover
+            )
 
     def _get(self, key: BucketDay, halt: Halt | None = None) -> Awaitable[list[DailyNodeStats]]:
         request = Request(
             _OPERATION,
             "POST",
-            f"/bucket/{segment(key.bucket_id)}/stats",
+            f"/bucket/{segment(key.bucket_id, _OPERATION)}/stats",
             key.bucket_id,
             encode_day(f"{key.day.isoformat()}T00:00:00.000Z"),
         )
@@ -145,6 +157,7 @@ class NodeStatsResource:
         *,
         concurrency: int | None,
         deadline: float | None,
+        leftover: Callable[[], Iterable[BucketDay]] = tuple,
     ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]:
         return run_calls(
             self._manager,
@@ -153,6 +166,7 @@ class NodeStatsResource:
             concurrency=concurrency,
             deadline=deadline,
             describe=_describe,
+            leftover=leftover,
         )
 
 
@@ -164,12 +178,26 @@ def _pairs(bucket_ids: Iterable[str], days: list[date]) -> Iterator[BucketDay]:
     return (BucketDay(bucket_id, day) for bucket_id in bucket_ids for day in days)
 
 
-async def _pairs_async(
-    bucket_ids: AsyncIterable[str], days: list[date]
-) -> AsyncIterator[BucketDay]:
-    async for bucket_id in bucket_ids:
-        for day in days:
-            yield BucketDay(bucket_id, day)
+class _AsyncPairs:
+    """The pairs of ids that come from an async iterable, all days of one after the other."""
+
+    def __init__(self, bucket_ids: AsyncIterable[str], days: list[date]) -> None:
+        self._bucket_ids = aiter(bucket_ids)
+        self._days = days
+        self._left: deque[BucketDay] = deque()
+
+    def leftover(self) -> Iterable[BucketDay]:
+        """Give the pairs of an id that was read, but not all asked for."""
+        return self._left
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BucketDay:
+        while not self._left:
+            bucket_id = await anext(self._bucket_ids)
+            self._left.extend(BucketDay(bucket_id, day) for day in self._days)
+        return self._left.popleft()
 
 
 def _utc_days(days: object) -> list[date]:

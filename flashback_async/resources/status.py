@@ -6,15 +6,19 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from functools import partial
 
 from flashback_async.bulk.batch import gather
-from flashback_async.bulk.fanout import Halt
-from flashback_async.bulk.report import Outcome, Report
+from flashback_async.bulk.report import Halt, Outcome, Report
 from flashback_async.errors import FlashbackError
 from flashback_async.http.codec import decode_status
 from flashback_async.http.session import SessionManager
 from flashback_async.http.urls import segment
 from flashback_async.http.values import Request
 from flashback_async.models import BucketStatus
-from flashback_async.resources.bulk_calls import check_ids, check_ids_or_async, run_calls
+from flashback_async.resources.bulk_calls import (
+    arguments_of,
+    check_ids,
+    check_ids_or_async,
+    run_calls,
+)
 
 _OPERATION = "status.get"
 
@@ -61,11 +65,13 @@ class StatusResource:
             InvalidArgumentError: ``bucket_ids`` is one text or cannot be iterated, or an option
                 is out of its range.
             ClientClosedError: The client is closed.
+            EventLoopError: The client belongs to another event loop or process.
         """
         self._manager.check_open()
-        check_ids(bucket_ids)
-        ask = partial(self._run, concurrency=concurrency, deadline=deadline)
-        return await gather(bucket_ids, ask)
+        with arguments_of("status.get_many"):
+            check_ids(bucket_ids)
+            ask = partial(self._run, concurrency=concurrency, deadline=deadline)
+            return await gather(bucket_ids, ask)
 
     def iter_many(
         self,
@@ -88,11 +94,13 @@ class StatusResource:
             InvalidArgumentError: As in ``get_many``, at the call itself.
         """
         self._manager.check_open()
-        check_ids_or_async(bucket_ids)
-        return self._run(bucket_ids, concurrency=concurrency, deadline=deadline)
+        with arguments_of("status.iter_many"):
+            check_ids_or_async(bucket_ids)
+            return self._run(bucket_ids, concurrency=concurrency, deadline=deadline)
 
     def _get(self, bucket_id: str, halt: Halt | None = None) -> Awaitable[BucketStatus]:
-        request = Request(_OPERATION, "GET", f"/bucket/{segment(bucket_id)}/status", bucket_id)
+        target = f"/bucket/{segment(bucket_id, _OPERATION)}/status"
+        request = Request(_OPERATION, "GET", target, bucket_id)
         return self._manager.call(request, partial(decode_status, asked=bucket_id), halt)
 
     def _run(

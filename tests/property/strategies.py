@@ -21,7 +21,9 @@ zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=
 _TIMES = st.one_of(
     st.datetimes().map(lambda at: at.isoformat() + "Z"),
     st.datetimes(timezones=zones).map(lambda at: at.isoformat()),
-    st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{5,20}(Z|[+-][0-9]{2}:[0-9]{2})?", fullmatch=True),
+    st.from_regex(
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{5,20}(Z|[+-][0-9]{2}:[0-9]{2})?", fullmatch=True
+    ),
 )
 _SCALARS = st.one_of(
     st.none(),
@@ -46,7 +48,9 @@ any_json = st.recursive(
 
 def objects(fields, junk=_SCALARS):
     """Objects with some of these fields, whose values are mostly right."""
-    return st.fixed_dictionaries({}, optional={k: st.one_of(v, v, v, junk) for k, v in fields.items()})
+    return st.fixed_dictionaries(
+        {}, optional={k: st.one_of(v, v, v, junk) for k, v in fields.items()}
+    )
 
 
 _text = st.one_of(st.text(max_size=10), st.none())
@@ -142,10 +146,23 @@ _header_values = st.one_of(
 headers = st.lists(
     st.tuples(
         st.sampled_from(
-            [b"Content-Type", b"content-type", b"Retry-After", b"Date", b"X-Request-Id", b"Location"]
+            [
+                b"Content-Type",
+                b"content-type",
+                b"Retry-After",
+                b"Date",
+                b"X-Request-Id",
+                b"Location",
+            ]
         ),
         _header_values,
     ),
     max_size=6,
 ).map(tuple)
 statuses = st.one_of(st.integers(-5, 1000), st.sampled_from([200, 200, 204, 401, 429, 503]))
+
+
+def assert_harmless(text):
+    """Text for a message or a log: printable ASCII on one line."""
+    assert text.isascii()
+    assert text.isprintable()

@@ -31,7 +31,9 @@ class FlowMachine(RuleBasedStateMachine):
         self.sent.append(self.flow.round)
 
     @precondition(lambda self: self.sent)
-    @rule(pick=st.randoms(use_true_random=False), kind=st.sampled_from(["clean", "throttled", "lost"]))
+    @rule(
+        pick=st.randoms(use_true_random=False), kind=st.sampled_from(["clean", "throttled", "lost"])
+    )
     def answer(self, pick, kind):
         sent_in = self.sent.pop(pick.randrange(len(self.sent)))
         self.flow.active -= 1
@@ -48,7 +50,7 @@ class FlowMachine(RuleBasedStateMachine):
     def pause(self, seconds):
         begins = self.flow.pause(self.now, seconds)
         assert begins == (self.opens_at <= self.now)
-        self.opens_at = max(self.opens_at, self.now + seconds)
+        self.opens_at = max(self.opens_at, self.now + max(seconds, 0.1))
 
     @rule(seconds=st.floats(0, 200))
     def wait(self, seconds):
@@ -71,7 +73,9 @@ TestFlow = FlowMachine.TestCase
 
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("enter"), st.sampled_from([0, 0.5, 1, 3]), st.sampled_from([2, 9, math.inf])),
+        st.tuples(
+            st.just("enter"), st.sampled_from([0, 0.5, 1, 3]), st.sampled_from([2, 9, math.inf])
+        ),
         st.tuples(st.just("cancel"), st.integers(0, 30), st.none()),
         st.tuples(st.just("wait"), st.sampled_from([0, 0.25, 1, 2]), st.none()),
         st.tuples(st.just("pause"), st.sampled_from([0.5, 2, 5]), st.none()),

@@ -63,7 +63,9 @@ def failure(kind, after):
 
 
 failures = st.tuples(
-    st.sampled_from([Retry.TRANSIENT, Retry.TRANSIENT, Retry.THROTTLED, Retry.THROTTLED, Retry.NEVER]),
+    st.sampled_from(
+        [Retry.TRANSIENT, Retry.TRANSIENT, Retry.THROTTLED, Retry.THROTTLED, Retry.NEVER]
+    ),
     st.sampled_from([None, None, 0.5, 2.0, 59.0, 61.0]),
 )
 policies = st.builds(

@@ -140,6 +140,15 @@ def test_a_raised_error_can_be_pickled(kind):
     assert_same(caught.value, pickle.loads(pickle.dumps(caught.value)))
 
 
+@every_kind
+def test_a_copied_error_keeps_its_cause(kind):
+    cause = OSError("cause")
+    with pytest.raises(kind) as caught:
+        raise kind("text") from cause
+    assert copy.copy(caught.value).__cause__ is cause
+    assert copy.copy(kind("text")).__cause__ is None
+
+
 def test_the_message_says_which_call_failed_and_after_how_much():
     error = FlashbackError("it broke", operation="status.get", bucket_id="b\n1", attempts=2)
     error.elapsed = 1.234

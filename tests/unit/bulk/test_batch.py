@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from flashback_async.bulk.batch import cut, cut_async, gather, unpack
+from flashback_async.bulk.batch import Cutter, gather, unpack
 from flashback_async.bulk.fanout import fan_out
 from flashback_async.bulk.report import Outcome
 from flashback_async.errors import NotFoundError, ServerError
@@ -21,8 +21,8 @@ async def each(keys):
 
 async def cut_up(keys, room, how, size=len):
     if how == "async":
-        return [batch.entries async for batch in cut_async(each(keys), size, room)]
-    return [batch.entries for batch in cut(keys, size, room)]
+        return [batch.entries async for batch in Cutter(size, room).cut_async(each(keys))]
+    return [batch.entries for batch in Cutter(size, room).cut(keys)]
 
 
 @pytest.fixture(params=["plain", "async"])
@@ -57,7 +57,7 @@ async def test_a_batch_is_given_as_soon_as_it_is_full():
             read.append(n)
             yield n
 
-    batches = cut(source(), lambda _: 1, 3)
+    batches = Cutter(lambda _: 1, 3).cut(source())
     assert [key for _, key in next(batches).entries] == [0, 1, 2]
     assert read == [0, 1, 2, 3]
 
@@ -81,7 +81,7 @@ async def answers_of(batches):
 
 async def test_outcomes_come_out_of_their_batches_with_their_places():
     keys = ["a", "b", "c!", "d", "e"]
-    outcomes = [o async for o in await answers_of(cut(keys, len, 2))]
+    outcomes = [o async for o in await answers_of(Cutter(len, 2).cut(keys))]
     outcomes.sort(key=lambda o: o.index)
     assert [(o.index, o.key, o.value) for o in outcomes] == [
         (0, "a", "A"),
@@ -95,13 +95,13 @@ async def test_outcomes_come_out_of_their_batches_with_their_places():
 
 
 async def test_the_error_of_a_batch_is_an_error_of_its_own_for_each_key():
-    outcomes = [o async for o in await answers_of(cut(["a!", "b", "c"], len, 9))]
+    outcomes = [o async for o in await answers_of(Cutter(len, 9).cut(["a!", "b", "c"]))]
     assert [o.error.bucket_id for o in outcomes] == ["a!", "b", "c"]
     assert len({id(o.error) for o in outcomes}) == 3
 
 
 async def test_closing_closes_what_is_unpacked():
-    outcomes = await answers_of(cut((str(n) for n in itertools.count()), len, 10))
+    outcomes = await answers_of(Cutter(len, 10).cut(str(n) for n in itertools.count()))
     async with contextlib.aclosing(outcomes):
         async for _ in outcomes:
             break

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flashback_async.bulk.fanout import Halt, fan_out, run
+from flashback_async.bulk.fanout import fan_out, run
+from flashback_async.bulk.report import Halt
 from flashback_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
@@ -230,19 +231,21 @@ async def test_a_run_of_many_keys_has_no_more_tasks_than_its_concurrency():
     assert most == 20
 
 
+@pytest.mark.parametrize("concurrency", [1, 5])
 @pytest.mark.parametrize("make", [Source, AsyncSource])
-async def test_who_takes_the_outcomes_slowly_holds_the_reading_back(make):
+async def test_who_takes_the_outcomes_slowly_holds_the_reading_back(make, concurrency):
     source = make(itertools.count())
     taken = 0
-    async with contextlib.aclosing(fan_out(Work(), source, concurrency=5)) as outcomes:
+    outcomes = fan_out(Work(), source, concurrency=concurrency)
+    async with contextlib.aclosing(outcomes):
         async for _ in outcomes:
             taken += 1
             await turns(100)
-            # Of the outcomes as many are kept as there are workers, and each may bring one more.
-            assert source.read <= taken + 2 * 5
+            # No more outcomes are kept than there are workers, but for one that each has at hand.
+            assert source.read <= taken + 2 * concurrency - 1
             if taken == 50:
                 break
-    assert source.read <= 60
+    assert source.read < 50 + 2 * concurrency
 
 
 async def test_nothing_is_read_before_the_first_outcome_is_asked_for():
@@ -363,9 +366,10 @@ async def test_closing_before_the_second_worker_has_started_starts_none():
     outcomes = fan_out(work, range(10), concurrency=10)
     first = await anext(outcomes)
     await outcomes.aclose()
-    await turns()
+    for _ in range(3):
+        assert others() == set()
+        await asyncio.sleep(0)
     assert first.key == 0
-    assert others() == set()
     with pytest.raises(StopAsyncIteration):
         await anext(outcomes)
 
@@ -459,6 +463,7 @@ async def test_the_outcomes_before_a_bug_come_out_first():
     taken = []
     with pytest.raises(Bug):
         async for outcome in fan_out(Work(outcomes={2: Bug()}), range(5), concurrency=1):
+            assert outcome.ok
             taken.append(outcome.key)
     assert taken == [0, 1]
 
@@ -488,10 +493,42 @@ async def test_an_error_of_the_input_ends_the_run_after_what_is_under_way(make):
     taken = []
     with pytest.raises(LookupError) as caught:
         async for outcome in fan_out(work, make(range(5), error=error), concurrency=3):
+            assert outcome.ok
             taken.append(outcome.key)
     assert caught.value is error
     assert taken == [0, 1, 2, 3, 4]
     assert work.cancelled == []
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_an_input_is_not_read_again_after_its_error(kind):
+    class Stumbles:
+        def __init__(self):
+            self.read = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            self.read += 1
+            if self.read == 3:
+                raise LookupError
+            return self.read
+
+    class StumblesAsync(Stumbles):
+        __iter__ = None
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            await asyncio.sleep(0)
+            return self.__next__()
+
+    source = Stumbles() if kind == "plain" else StumblesAsync()
+    with pytest.raises(LookupError):
+        await all_of(fan_out(Work(seconds=1), source, concurrency=3))
+    assert source.read == 3
 
 
 @pytest.mark.parametrize("keys", [None, 5, object(), abs])
@@ -619,6 +656,7 @@ async def test_an_input_that_breaks_after_the_deadline_is_told_at_the_end():
         async for outcome in fan_out(
             Work(seconds=9), Source(range(4), LookupError()), concurrency=1, deadline=1
         ):
+            assert not outcome.ok
             taken.append(outcome.index)
     assert taken == [0, 1, 2, 3]
 

@@ -113,6 +113,12 @@ def test_a_pause_is_told_once_and_only_ever_made_longer():
     assert flow.opens_at == 108.0
 
 
+def test_a_pause_is_never_too_short_to_end_a_loop_of_refusals():
+    flow = Flow(1)
+    assert flow.pause(100.0, 1e-9)
+    assert flow.opens_at == 100.1
+
+
 # Slots.
 
 
@@ -284,6 +290,19 @@ async def test_a_pause_that_begins_during_the_wait_for_a_slot_gives_the_slot_bac
     assert gate.flow.active == 0, "who waits for the pause holds no slot"
     await asyncio.gather(holder, call)
     assert log == [("a", began + 10)]
+
+
+@pytest.mark.parametrize("left", [0.2, 0.9, 3])
+async def test_however_little_is_left_of_a_pause_as_a_slot_is_free_it_is_waited_for(left):
+    gate, log = admission(1), []
+    holder = asyncio.create_task(take(gate, 2))
+    await turns()
+    began = now()
+    call = asyncio.create_task(take(gate, 0, log, "a"))
+    await asyncio.sleep(1)
+    gate.flow.pause(now(), 1 + left)
+    await asyncio.gather(holder, call)
+    assert log[0][1] - began == pytest.approx(2 + left)
 
 
 async def test_cancelling_who_waits_for_the_pause_leaves_nothing():

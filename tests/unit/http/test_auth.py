@@ -59,6 +59,12 @@ def test_a_usable_token_is_taken_as_it_is(token):
     assert problem_of_token(token) is None
 
 
+async def test_what_is_no_text_is_not_hidden():
+    provider = Provider()
+    assert seal(None) is None
+    assert seal(provider) is provider
+
+
 @pytest.mark.parametrize("token", NO_TOKENS)
 def test_what_cannot_be_sent_is_refused_and_not_shown(token):
     with pytest.raises(ConfigurationError) as caught:
@@ -121,6 +127,8 @@ def test_a_file_that_cannot_be_read_is_told_without_its_name(monkeypatch, tmp_pa
         with pytest.raises(ConfigurationError, match="FLASHBACK_TOKEN_FILE") as caught:
             token_source(None)
         assert caught.value.__cause__ is None
+        assert "None" not in str(caught.value)
+        assert str(tmp_path) not in str(caught.value)
     monkeypatch.setenv("FLASHBACK_TOKEN_FILE", "x" * 5000)
     with pytest.raises(ConfigurationError, match="FLASHBACK_TOKEN_FILE"):
         token_source(None)
@@ -228,6 +236,7 @@ async def test_an_exception_of_the_provider_is_the_cause_for_all_who_wait():
     error = LookupError("vault sealed")
     source = token_source(Provider(error, "t2"))
     results = await asyncio.gather(*(source.fetch() for _ in range(3)))
+    assert len({id(result) for result in results}) == 3, "each has an error of its own"
     for result in results:
         assert isinstance(result, TokenProviderError)
         assert result.__cause__ is error

@@ -1,4 +1,4 @@
-"""One call over a scripted transport: attempts, time, tokens, pauses, and the error it ends with."""
+"""One call over a scripted transport: attempts, time, tokens, pauses, and how it ends."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from flashback_async.bulk.fanout import Halt
+from flashback_async.bulk.report import Halt
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import (
     APIError,
@@ -157,7 +157,9 @@ async def test_a_transient_failure_is_tried_again(failure):
         assert bench.budget == 500
 
 
-@pytest.mark.parametrize("status", [400, 404, 403, 405, 409, 410, 413, 414, 415, 422, 501, 505, 511])
+@pytest.mark.parametrize(
+    "status", [400, 404, 403, 405, 409, 410, 413, 414, 415, 422, 501, 505, 511]
+)
 async def test_a_refusal_is_not_tried_again(status):
     async with Bench(no(status, "no"), OK) as bench:
         error = await fails(bench, kind_of(status))
@@ -239,6 +241,10 @@ async def test_a_dead_connection_is_replaced_free_of_charge_only_once_a_call():
         await call(bench)
         assert [s.fresh for s in bench.sent] == [False, True, False]
         assert bench.script.times == pytest.approx([0, 0, 0.05])
+    async with Bench(stale(), stale(), stale(), OK) as bench:
+        await call(bench)
+        assert [s.fresh for s in bench.sent] == [False, True, False, False]
+        assert bench.script.times == pytest.approx([0, 0, 0.05, 0.15])
 
 
 async def test_a_dead_connection_at_a_retry_is_replaced_as_well():
@@ -945,10 +951,9 @@ async def test_a_cancellation_comes_without_causes_and_contexts_too():
         task = asyncio.create_task(call(bench))
         await turns()
         task.cancel()
-        try:
+        with pytest.raises(asyncio.CancelledError) as caught:
             await task
-        except asyncio.CancelledError as error:
-            assert error.__cause__ is None
+        assert caught.value.__cause__ is None
 
 
 async def test_a_call_after_closing_is_refused_with_its_operation():

@@ -131,9 +131,10 @@ def test_a_web_page_in_place_of_data_says_so():
     failed = failure(page)
     assert type(failed.error) is DecodeError
     assert failed.retry is Retry.NEVER
-    assert (failed.error.status, failed.error.request_id) == (200, "r1")
-    assert "HTML" in str(failed.error)
-    assert "'<html>Sign in'" in str(failed.error)
+    error = protocol.complete(failed.error, page, SECRET)
+    assert (error.status, error.request_id) == (200, "r1")
+    assert "HTML" in str(error)
+    assert "'<html>Sign in'" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -346,6 +347,11 @@ def test_a_body_that_is_no_json_is_shown_at_its_start():
     assert len(text) < 300
 
 
+def test_the_body_of_a_redirect_is_not_shown():
+    assert "'plain'" in str(error_of(b"plain", 400))
+    assert "plain" not in str(error_of(b"plain", 399))
+
+
 def test_an_empty_body_is_not_shown():
     assert str(error_of(b"", 500)) == "500 Internal Server Error"
     assert str(error_of(b"", 499)) == "499 (no standard status)"
@@ -452,9 +458,9 @@ def test_an_error_about_the_whole_body_shows_its_start():
 
 def test_a_media_type_is_escaped_and_cut():
     response = raw((b"content-type", b"a\x1bb" + b"x" * 200 + b";y"))
-    assert protocol.media_type(response).startswith(r"a\x1bbxxx")
-    assert len(protocol.media_type(response)) == 80
-    assert protocol.media_type(raw()) is None
+    assert protocol.media_type(response, SECRET).startswith(r"a\x1bbxxx")
+    assert len(protocol.media_type(response, SECRET)) == 80
+    assert protocol.media_type(raw(), SECRET) is None
 
 
 # Escaping and redaction.

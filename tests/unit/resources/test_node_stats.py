@@ -108,13 +108,13 @@ BAD_DAYS = [
 @pytest.mark.parametrize("day", BAD_DAYS, ids=repr)
 async def test_what_is_no_day_is_refused_before_anything_is_sent(day):
     async with Bench(OK) as bench:
-        with pytest.raises(InvalidArgumentError, match="^day must") as caught:
+        with pytest.raises(InvalidArgumentError, match=r"^day must") as caught:
             await bench.node_stats.get("b", day)
         assert str(caught.value).isascii()
-        with pytest.raises(InvalidArgumentError, match="^day must"):
+        with pytest.raises(InvalidArgumentError, match=r"^day must"):
             await bench.node_stats.get_many(["b"], [DAY, day])
         if not isinstance(day, bytes):
-            with pytest.raises(InvalidArgumentError, match="^day must"):
+            with pytest.raises(InvalidArgumentError, match=r"^day must"):
                 bench.node_stats.iter_many(["b"], day)
         assert bench.sent == []
 
@@ -136,9 +136,7 @@ async def test_get_many_asks_for_every_pair_in_order():
         assert [o.index for o in report] == [0, 1, 2, 3]
         assert report.ok
         assert list(report.succeeded) == expected
-        assert sorted(days_sent(bench)) == [
-            (b, f"2024-01-{d}") for b in "ab" for d in ("15", "16")
-        ]
+        assert sorted(days_sent(bench)) == [(b, f"2024-01-{d}") for b in "ab" for d in ("15", "16")]
 
 
 @pytest.mark.parametrize("days", [DAY, "2024-01-15", datetime(2024, 1, 15, tzinfo=UTC), [DAY]])

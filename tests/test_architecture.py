@@ -1,0 +1,58 @@
+"""The layers hold: who may import whom, and which module alone knows a library."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "flashback_async"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+HOMES = {
+    "aiohttp": {"http/transport.py", "sandbox", "client.py"},
+    "aiolimiter": {"http/admission.py"},
+    "cattrs": {"http/codec.py"},
+    "msgspec": {"http/codec.py"},
+    "tenacity": {"http/retry.py"},
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+
+
+def test_the_import_contracts_are_kept(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    failed = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert not failed, capsys.readouterr().out
+
+
+def imported(path):
+    """The packages that a module imports, in functions and for types as well."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_has_one_home(library):
+    users = {
+        path.relative_to(PACKAGE).as_posix() for path in MODULES if library in set(imported(path))
+    }
+    assert users
+    homes = HOMES[library]
+    assert {u for u in users if u not in homes and u.partition("/")[0] not in homes} == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_module_stays_readable(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 420
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            documented = ast.get_docstring(node) is not None and len(node.body) > 1
+            body = node.body[1:] if documented else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1
+            assert lines <= 60, f"{node.name} has {lines} lines"

@@ -1,0 +1,259 @@
+"""Every public call as a type checker sees it. This file is checked by mypy and never run."""
+
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from datetime import date, datetime
+from typing import assert_type
+
+import aiohttp
+
+from flashback_async import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    BucketDay,
+    BucketStats,
+    BucketStatus,
+    CertificateError,
+    ClientClosedError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    DailyNodeStats,
+    DeadlineExceededError,
+    DecodeError,
+    EventLoopError,
+    FlashbackClient,
+    FlashbackError,
+    InvalidArgumentError,
+    Limits,
+    NodeState,
+    NodeStatus,
+    NotFoundError,
+    Outcome,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    RedirectError,
+    Report,
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    RetryPolicy,
+    ServerError,
+    Timeout,
+    TokenProvider,
+    TokenProviderError,
+    TransportError,
+    fan_out,
+)
+from flashback_async.sandbox import Sandbox
+
+
+async def provider() -> str:
+    return "token"
+
+
+async def ids_from_elsewhere() -> AsyncIterator[str]:
+    yield "a"
+
+
+def settings() -> None:
+    timeout = Timeout(total=30, attempt=10.0, connect=5)
+    assert_type(timeout.total, float)
+    assert_type(timeout.attempt, float)
+    assert_type(timeout.connect, float)
+    retry = RetryPolicy(
+        max_attempts=3, backoff_base=0.1, throttle_base=1, backoff_max=8, max_retry_after=60
+    )
+    assert_type(retry.max_attempts, int)
+    assert_type(retry.backoff_base, float)
+    assert_type(RetryPolicy.none(), RetryPolicy)
+    limits = Limits(max_concurrency=8, max_rate=None, max_response_bytes=1024)
+    assert_type(limits.max_concurrency, int)
+    assert_type(limits.max_rate, float | None)
+    assert_type(limits.max_response_bytes, int)
+    assert_type(Timeout(30.0, 10.0, 5.0), Timeout)
+
+
+def clients(session: aiohttp.ClientSession, context: ssl.SSLContext) -> None:
+    given: TokenProvider = provider
+    assert_type(given, Callable[[], Awaitable[str]])
+    FlashbackClient()
+    FlashbackClient("token")
+    FlashbackClient(None)
+    client = FlashbackClient(
+        given,
+        base_url="https://backend.flashback.tech",
+        timeout=Timeout(),
+        retry=RetryPolicy(),
+        limits=Limits(),
+        proxy="http://proxy:3128",
+        ssl_context=context,
+        session=session,
+        allow_insecure_http=True,
+    )
+    assert_type(client, FlashbackClient)
+    assert_type(client.with_options(timeout=Timeout(), retry=RetryPolicy.none()), FlashbackClient)
+    assert_type(client.with_options(), FlashbackClient)
+    FlashbackClient("token", "https://x")  # type: ignore[call-arg] # options go by name
+    FlashbackClient(5)  # type: ignore[arg-type]
+    FlashbackClient(timeout=30)  # type: ignore[arg-type]
+    client.with_options(limits=Limits())  # type: ignore[call-arg]
+
+
+async def lifetime(client: FlashbackClient) -> None:
+    async with client as entered:
+        assert_type(entered, FlashbackClient)
+    await client.close()
+
+
+async def bucket_stats(client: FlashbackClient) -> None:
+    assert_type(await client.bucket_stats.get("a"), BucketStats)
+    assert_type(await client.bucket_stats.list(), list[BucketStats])
+    assert_type(await client.bucket_stats.list(["a"]), list[BucketStats])
+    assert_type(await client.bucket_stats.list(bucket_ids=None), list[BucketStats])
+    report = await client.bucket_stats.get_many(("a", "b"), concurrency=4, deadline=10)
+    assert_type(report, Report[str, BucketStats])
+    outcomes = client.bucket_stats.iter_many(ids_from_elsewhere(), concurrency=None, deadline=1.5)
+    assert_type(outcomes, AsyncGenerator[Outcome[str, BucketStats], None])
+    await client.bucket_stats.get(5)  # type: ignore[arg-type]
+    await client.bucket_stats.get_many(ids_from_elsewhere())  # type: ignore[arg-type]
+    await client.bucket_stats.get_many(["a"], 4)  # type: ignore[call-arg]
+
+
+async def node_stats(client: FlashbackClient, day: date, moment: datetime) -> None:
+    for when in (day, moment, "2024-01-15"):
+        assert_type(await client.node_stats.get("a", when), list[DailyNodeStats])
+    report = await client.node_stats.get_many(["a"], [day, "2024-01-16"], concurrency=1)
+    assert_type(report, Report[BucketDay, list[DailyNodeStats]])
+    assert_type(
+        await client.node_stats.get_many({"a"}, day), Report[BucketDay, list[DailyNodeStats]]
+    )
+    async for outcome in client.node_stats.iter_many(iter("ab"), "2024-01-15", deadline=5):
+        assert_type(outcome, Outcome[BucketDay, list[DailyNodeStats]])
+        assert_type(outcome.key.bucket_id, str)
+        assert_type(outcome.key.day, date)
+    await client.node_stats.get("a")  # type: ignore[call-arg]
+    await client.node_stats.get("a", 5)  # type: ignore[arg-type]
+
+
+async def status(client: FlashbackClient) -> None:
+    found = await client.status.get("a")
+    assert_type(found, BucketStatus)
+    assert_type(found.bucket_id, str)
+    assert_type(found.nodes, tuple[NodeStatus, ...])
+    report = await client.status.get_many(["a"])
+    assert_type(report, Report[str, BucketStatus])
+    async with aclosing(client.status.iter_many(["a"])) as outcomes:
+        async for outcome in outcomes:
+            assert_type(outcome, Outcome[str, BucketStatus])
+    found.bucket_id = "b"  # type: ignore[misc]
+
+
+async def fan_outs() -> None:
+    async def length(text: str) -> int:
+        return len(text)
+
+    outcomes = fan_out(length, ["a"], concurrency=8, deadline=2.5)
+    assert_type(outcomes, AsyncGenerator[Outcome[str, int], None])
+    async for outcome in fan_out(length, ids_from_elsewhere()):
+        assert_type(outcome, Outcome[str, int])
+    fan_out(length, [1])  # type: ignore[arg-type]
+    fan_out(len, ["a"])  # type: ignore[arg-type]
+
+
+def outcomes_and_reports(report: Report[str, BucketStatus]) -> None:
+    outcome = report[0]
+    assert_type(outcome, Outcome[str, BucketStatus])
+    assert_type(report[1:], Report[str, BucketStatus])
+    assert_type(len(report), int)
+    assert_type(report.ok, bool)
+    assert_type(report.succeeded, dict[str, BucketStatus])
+    assert_type(report.failed, dict[str, FlashbackError])
+    report.raise_for_errors()
+    assert_type(outcome.index, int)
+    assert_type(outcome.key, str)
+    assert_type(outcome.value, BucketStatus | None)
+    assert_type(outcome.error, FlashbackError | None)
+    assert_type(outcome.elapsed, float)
+    assert_type(outcome.ok, bool)
+    assert_type(outcome.unwrap(), BucketStatus)
+
+
+def models(stats: BucketStats, node: NodeStatus, day: DailyNodeStats) -> None:
+    assert_type(stats.bucket_id, str)
+    assert_type(stats.total_count, int | None)
+    assert_type(stats.total_upload_bytes, int | None)
+    assert_type(stats.total_download_bytes, int | None)
+    assert_type(stats.total_size_change, int | None)
+    assert_type(node.ip, str | None)
+    assert_type(node.region, str | None)
+    assert_type(node.version, str | None)
+    assert_type(node.state, NodeState | str | None)
+    assert_type(node.latency_ms, float | None)
+    assert_type(node.last_updated, datetime | None)
+    assert_type(day.ip, str | None)
+    assert_type(day.host, str | None)
+    assert_type(day.uptime_percent, float | None)
+    assert_type(day.avg_latency_ms, float | None)
+    assert_type(day.version, str | None)
+    assert_type(day.state, NodeState | str | None)
+    assert_type(day.last_updated, datetime | None)
+    assert_type(day.last_latency_ms, float | None)
+    state: str = NodeState.ONLINE
+    assert_type(NodeState("OFFLINE"), NodeState)
+    assert_type(BucketDay("a", date(2024, 1, 15)), BucketDay)
+    del state
+
+
+def errors(error: FlashbackError, refusal: APIError, broken: DecodeError) -> None:
+    assert_type(error.operation, str | None)
+    assert_type(error.bucket_id, str | None)
+    assert_type(error.attempts, int)
+    assert_type(error.elapsed, float)
+    assert_type(refusal.status, int)
+    assert_type(refusal.code, str | None)
+    assert_type(refusal.message, str | None)
+    assert_type(refusal.request_id, str | None)
+    assert_type(refusal.retry_after, float | None)
+    assert_type(refusal.body, str)
+    assert_type(broken.path, str)
+    assert_type(broken.status, int)
+    assert_type(broken.request_id, str | None)
+    values: list[type[ValueError]] = [ConfigurationError, InvalidArgumentError]
+    runtime: list[type[RuntimeError]] = [ClientClosedError, EventLoopError]
+    timeouts: list[type[TimeoutError]] = [DeadlineExceededError, RequestTimeoutError]
+    transport: list[type[TransportError]] = [
+        ConnectError,
+        ConnectionLostError,
+        RequestTimeoutError,
+        ProtocolError,
+    ]
+    connect: type[ConnectError] = CertificateError
+    refusals: list[type[APIError]] = [
+        BadRequestError,
+        AuthenticationError,
+        PermissionDeniedError,
+        NotFoundError,
+        RateLimitError,
+        RedirectError,
+        ServerError,
+    ]
+    decode: type[DecodeError] = ResponseTooLargeError
+    every: list[type[FlashbackError]] = [TokenProviderError, *transport, *refusals, connect, decode]
+    del values, runtime, timeouts, every
+
+
+async def sandbox() -> None:
+    async with Sandbox(
+        buckets=5, nodes=2, seed=1, latency=0.1, error_rate=0.5, rate_limit=10
+    ) as running:
+        assert_type(running, Sandbox)
+        assert_type(running.token, str)
+        assert_type(running.base_url, str)
+        assert_type(running.bucket_ids, tuple[str, ...])
+        assert_type(running.forbidden_ids, tuple[str, ...])
+        assert_type(running.requests, int)
+        running.set_state("a", "10.0.0.1", "OFFLINE")
+        running.fail("a", status=503, times=2)
