@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "flashback_async"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
-    "aiohttp": {"http/transport.py", "sandbox", "client.py"},
+    "aiohttp": {"http/transport.py", "http/aiohttp_errors.py", "sandbox", "client.py"},
     "aiolimiter": {"http/admission.py"},
     "cattrs": {"http/codec.py"},
     "msgspec": {"http/codec.py"},

@@ -136,6 +136,11 @@ class Admission:
 
 
 def _pace(max_rate: float) -> AsyncLimiter:
-    """Make a limiter whose burst is a tenth of a second's worth, so that no second sees more."""
+    """Make a limiter that lets no second see more than 1.2 times the rate.
+
+    Its burst is a tenth of a second's worth, but at least one request: where that is much of the
+    rate, the pace is a little slower, so that one late request does not fall in with the next.
+    """
     burst = max(1.0, max_rate / 10)
-    return AsyncLimiter(burst, burst / max_rate)
+    slack = 1.05 if max_rate < 5 else 1.0
+    return AsyncLimiter(burst, burst / max_rate * slack)

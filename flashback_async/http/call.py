@@ -15,6 +15,7 @@ from flashback_async.errors import (
     APIError,
     AuthenticationError,
     ClientClosedError,
+    ConfigurationError,
     DeadlineExceededError,
     DecodeError,
     FlashbackError,
@@ -159,8 +160,8 @@ class Call:
             answer = await self._pool.transport.send(self._request, secret, attempt)
             if isinstance(answer, Response):
                 answer = self._decipher(answer)
-            elif isinstance(answer.error, ClientClosedError):
-                self._attempts -= 1  # the borrowed session was closed: nothing was sent
+            elif isinstance(answer.error, ClientClosedError | ConfigurationError):
+                self._attempts -= 1  # the borrowed session cannot be used: nothing was sent
         except asyncio.CancelledError:
             if not self._scope.absorbs(Cut.ATTEMPT):
                 raise
@@ -268,7 +269,7 @@ class Call:
                 self._log(
                     logging.WARNING,
                     "%s: throttled, all calls of the client pause for %.2f s",
-                    seconds,
+                    self._pool.admission.pause_left(),
                 )
 
     def _reject(self, error: AuthenticationError) -> None:

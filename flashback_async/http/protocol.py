@@ -7,6 +7,7 @@ import math
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from html import escape as escape_html
 from html import unescape
 from http import HTTPStatus
 from urllib.parse import quote, urlsplit
@@ -135,7 +136,8 @@ def request_id(response: Response, secret: Secret) -> str | None:
 def redact(text: str, secret: Secret) -> str:
     """Take the token out of what a server sent back."""
     token = secret.reveal()
-    for form in {token, quote(token, safe=""), json.dumps(token)[1:-1], token.replace("/", r"\/")}:
+    plain = {token, quote(token, safe=""), json.dumps(token)[1:-1]}
+    for form in plain | {token.replace("/", r"\/"), escape_html(token)}:
         text = text.replace(form, "***")
     return text
 

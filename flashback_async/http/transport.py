@@ -104,8 +104,8 @@ class AiohttpTransport:
                 raise
         except (aiohttp.ClientError, OSError, _Dropped) as error:
             return self._failure(error, attempt, secret)
-        except ValueError:
-            if not session.trust_env:
+        except ValueError as error:
+            if not session.trust_env or "AUTHORIZATION" not in str(error):
                 raise
             text = "a .netrc entry, read because the session has trust_env, hides the token"
             return Failure(errors.ConfigurationError(text))

@@ -82,7 +82,8 @@ class BucketStatsResource:
             check_ids(bucket_ids)
         ids = list(dict.fromkeys(check_bucket_id(i, _LIST, listed=True) for i in bucket_ids))
         found = _find(ids, [(item.bucket_id, item) for item in await self._lists.all_of(ids)])
-        return [found[bucket_id] for bucket_id in ids if bucket_id in found]
+        # Two spellings of an id may have found the same item.
+        return list({id(item): item for item in found.values()}.values())
 
     async def get_many(
         self,
@@ -231,13 +232,11 @@ class _Lists:
 def _find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
     """Bring items to the ids asked for; the last item of an id wins.
 
-    The same spelling goes first. One that differs in case will do where it is no other id that
-    was asked for.
+    The same spelling goes first, then any that differs in case alone.
     """
     exact = dict(items)
-    asked = set(ids)
-    other_case = {i.casefold(): item for i, item in items if i not in asked}
-    found = {i: exact.get(i, other_case.get(i.casefold())) for i in ids}
+    any_case = {i.casefold(): item for i, item in items}
+    found = {i: exact.get(i, any_case.get(i.casefold())) for i in ids}
     return {i: item for i, item in found.items() if item is not None}
 
 

@@ -131,7 +131,7 @@ class Api:
                 raise _RefusedError(403)
             # In the account's order, not the caller's, who was promised none.
             wanted = sorted({n for n in map(self._account.find, ids) if n is not None})
-        day = self._moment().date()
+        day = self._today()
         batches = []
         for start in range(0, len(wanted), _BATCH):
             if start:
@@ -144,12 +144,12 @@ class Api:
         bucket = self._bucket(bucket_id)
         day = _parse_day(await _read(request))
         states = self.states.get(bucket, {})
-        stats = self._account.daily(bucket, day, self._moment(), states)
+        stats = self._account.daily(bucket, day, self._today(), states)
         return _json({"success": True, "nodeStats": stats})
 
     def _status(self, bucket_id: str) -> bytes:
         bucket = self._bucket(bucket_id)
-        nodes = self._account.status(bucket, self._moment(), self.states.get(bucket, {}))
+        nodes = self._account.status(bucket, self._today(), self.states.get(bucket, {}))
         return _json({"bucketId": self._account.bucket_ids[bucket], "nodeStatus": nodes})
 
     def _bucket(self, bucket_id: str) -> int:
@@ -169,8 +169,8 @@ class Api:
                 failure.status, headers={} if after is None else {"Retry-After": str(after)}
             )
 
-    def _moment(self) -> datetime:
-        return self._now().astimezone(UTC)
+    def _today(self) -> date:
+        return self._now().astimezone(UTC).date()
 
 
 def _allow(request: web.BaseRequest, method: str) -> None:

@@ -124,18 +124,21 @@ class Account:
             "totalSizeChange": str(uploaded - deleted),
         }
 
-    def status(self, bucket: int, now: datetime, states: Mapping[str, str]) -> list[JsonObject]:
-        """Return the nodes of a bucket as they are now, in the wire's own form.
+    def status(self, bucket: int, today: date, states: Mapping[str, str]) -> list[JsonObject]:
+        """Return the nodes of a bucket as they are today, in the wire's own form.
+
+        All was last updated shortly before midnight: the same answer the whole day long.
 
         Args:
             bucket: Its place in the workspace.
-            now: The moment of the answer, UTC.
+            today: The UTC day of the answer.
             states: States that stand in for the drawn ones, by node address.
         """
+        midnight = datetime.combine(today, time(), UTC)
         answer: list[JsonObject] = []
         for member in self._members(bucket):
             node = _node(self._seed, member)
-            reading = _reading(self._seed, member, now.date())
+            reading = _reading(self._seed, member, today)
             state = states.get(node.ip, reading.state)
             item: JsonObject = {
                 "ip": node.ip,
@@ -145,12 +148,12 @@ class Account:
             }
             if state != OFFLINE:  # nothing to measure; the vendor's types call the field optional
                 item["latency_ms"] = reading.last_ms
-            item["lastUpdated"] = _stamp(now - _age(state, reading.age))
+            item["lastUpdated"] = _stamp(midnight - _age(state, reading.age))
             answer.append(item)
         return answer
 
     def daily(
-        self, bucket: int, day: date, now: datetime, states: Mapping[str, str]
+        self, bucket: int, day: date, today: date, states: Mapping[str, str]
     ) -> list[JsonObject]:
         """Return a bucket's node figures for one day, in the wire's own form.
 
@@ -159,18 +162,18 @@ class Account:
         Args:
             bucket: Its place in the workspace.
             day: The UTC day.
-            now: The moment of the answer, UTC.
+            today: The UTC day of the answer.
             states: States that stand in for the drawn ones, by node address; today's only.
         """
-        if not OPENED <= day <= now.date():
+        if not OPENED <= day <= today:
             return []
         begin = datetime.combine(day, time(), UTC)
-        end = min(now, begin + timedelta(hours=23, minutes=59, seconds=59))
+        end = begin if day == today else begin + timedelta(hours=23, minutes=59, seconds=59)
         answer: list[JsonObject] = []
         for member in self._members(bucket):
             node = _node(self._seed, member)
             reading = _reading(self._seed, member, day)
-            state = reading.state if day < now.date() else states.get(node.ip, reading.state)
+            state = reading.state if day < today else states.get(node.ip, reading.state)
             answer.append(
                 {
                     "ip": node.ip,

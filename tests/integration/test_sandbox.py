@@ -161,11 +161,21 @@ async def test_two_sandboxes_of_one_seed_say_the_same():
 
 async def test_without_a_clock_it_is_now():
     async with serving(buckets=1, nodes=50, now=None) as (sandbox, call):
-        before = datetime.now(UTC)
         body = await call("GET", f"/bucket/{sandbox.bucket_ids[0]}/status")
         for item in body["nodeStatus"]:
             updated = datetime.fromisoformat(item["lastUpdated"])
-            assert timedelta(hours=-7) < updated - before <= datetime.now(UTC) - before
+            assert timedelta(0) < datetime.now(UTC) - updated < timedelta(hours=31)
+
+
+async def test_an_answer_is_the_same_the_whole_day_long():
+    clock = [NOW]
+    async with serving(buckets=1, now=lambda: clock[0]) as (sandbox, call):
+        path = f"/bucket/{sandbox.bucket_ids[0]}"
+        day = {"day": NOW.date().isoformat()}
+        first = await call("GET", f"{path}/status"), await call("POST", f"{path}/stats", json=day)
+        clock[0] += timedelta(seconds=2)
+        again = await call("GET", f"{path}/status"), await call("POST", f"{path}/stats", json=day)
+    assert first == again
 
 
 async def test_figures_move_on_with_the_clock():

@@ -3,7 +3,6 @@
 import asyncio
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -153,7 +152,7 @@ async def test_slots_go_to_those_who_wait_in_the_order_of_asking(most, stays):
 
 
 @given(st.floats(0.5, 60), st.integers(1, 30))
-async def test_no_second_sees_more_than_the_pace_and_a_tenth(rate, count):
+async def test_no_second_sees_more_than_1_2_times_the_pace_and_none_sees_much_less(rate, count):
     gate = Admission(1000, rate, LoopClock())
     times = []
     for _ in range(count):
@@ -161,8 +160,6 @@ async def test_no_second_sees_more_than_the_pace_and_a_tenth(rate, count):
         times.append(now())
         gate.leave()
     for start in times:
-        seen = sum(start <= at < start + 1 - 1e-3 for at in times)
-        assert seen <= max(1.0, rate / 10) + rate + 1
-    assert times[-1] - times[0] == pytest.approx(
-        max(0.0, (count - max(1.0, rate / 10)) / rate), abs=1 / rate + 0.01
-    )
+        assert sum(start <= at < start + 1 for at in times) <= math.ceil(1.2 * rate)
+    least = (count - max(1.0, rate / 10)) / rate
+    assert least - 0.01 <= times[-1] - times[0] <= count / rate * 1.06 + 0.01

@@ -224,6 +224,12 @@ async def test_an_empty_budget_ends_calls_and_is_logged_once(caplog):
     assert ["retry budget empty" in r.getMessage() for r in caplog.records] == [True]
 
 
+async def test_a_transport_that_is_closed_has_sent_nothing():
+    async with Bench(Failure(ClientClosedError("the session is closed"))) as bench:
+        error = await fails(bench, ClientClosedError)
+        assert error.attempts == 0
+
+
 # A connection that had died.
 
 
@@ -869,6 +875,9 @@ async def test_each_attempt_is_logged_with_its_facts(caplog):
     assert [r.status for r in (first, second, third)] == [500, None, 200]
     assert [r.request_id for r in (first, second, third)] == ["r1", None, "r2"]
     assert first.elapsed == pytest.approx(1)
+    assert "failed in 1.000 s" in first.getMessage()
+    assert "failed in 0.000 s" in second.getMessage()
+    assert "answer 200 in 0.000 s" in third.getMessage()
     for record in caplog.records:
         text = record.getMessage()
         assert text.startswith("status.get: ")
