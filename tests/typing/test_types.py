@@ -20,7 +20,7 @@ def test_every_public_call_has_the_types_that_are_documented(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_public_name_is_checked():
+def test_every_public_name_is_checked() -> None:
     import flashback_async
 
     text = FILE.read_text(encoding="utf-8")
