@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("check_types.py")
 
 
-def test_every_public_call_has_the_types_that_are_documented(tmp_path):
+def test_every_public_call_has_the_types_that_are_documented(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(FILE)],
         cwd=ROOT,

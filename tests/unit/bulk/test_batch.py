@@ -62,6 +62,67 @@ async def test_a_batch_is_given_as_soon_as_it_is_full():
     assert read == [0, 1, 2, 3]
 
 
+class Breaks:
+    """Gives some keys and then an error."""
+
+    def __init__(self, keys, error):
+        self.keys, self.error = iter(keys), error
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        for key in self.keys:
+            return key
+        raise self.error
+
+    def __aiter__(self):
+        return Breaks.Async(self)
+
+    class Async:
+        def __init__(self, plain):
+            self.plain = plain
+
+        async def __anext__(self):
+            return next(self.plain)
+
+
+@pytest.mark.parametrize("given", ["", "a", "abc", "abcd"])
+async def test_what_a_source_gave_before_its_error_makes_the_last_batch(how, given):
+    error = LookupError("source")
+    cutter, source, made = Cutter(len, 2), Breaks(given, error), []
+    with pytest.raises(LookupError) as caught:
+        if how == "plain":
+            for batch in cutter.cut(source):
+                made.append(batch.entries)
+        else:
+            async for batch in cutter.cut_async(source):
+                made.append(batch.entries)  # noqa: PERF401
+    assert caught.value is error
+    assert list(itertools.chain(*made)) == list(enumerate(given))
+    assert cutter.leftover() == []
+
+
+async def test_what_was_read_for_a_batch_that_nobody_waits_for_is_left_over():
+    async def source():
+        for key in "abcde":
+            yield key
+        await asyncio.sleep(1000)
+
+    cutter = Cutter(len, 2)
+    batches = cutter.cut_async(source())
+    assert [(await anext(batches)).entries for _ in range(2)] == [
+        [(0, "a"), (1, "b")],
+        [(2, "c"), (3, "d")],
+    ]
+    waiting = asyncio.ensure_future(anext(batches))
+    await turns()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert [batch.entries for batch in cutter.leftover()] == [[(4, "e")]]
+    assert cutter.leftover() == []
+
+
 async def answers_of(batches):
     """Fan out over batches; a batch whose keys hold a "!" fails as a whole."""
 

@@ -772,6 +772,59 @@ async def test_an_async_iterable_is_not_read_further_once_the_run_is_halted():
     assert source.at_once == 0, "the wait for the next key was ended"
 
 
+@pytest.mark.parametrize("stop", ["halt", "deadline"])
+async def test_what_an_async_source_had_read_but_not_given_comes_out_last(stop):
+    halt, described = Halt(), []
+
+    async def work(key):
+        await asyncio.sleep(1.5)
+        if stop == "halt":
+            halt.error = ServerError("halt")
+            raise halt.error
+
+    outcomes = await all_of(
+        run(
+            work,
+            AsyncSource(range(9), seconds=1),
+            concurrency=5,
+            deadline=1.5 if stop == "deadline" else None,
+            halt=halt,
+            describe=lambda error, key: described.append(key),
+            leftover=lambda: ["x", "y"],
+        )
+    )
+    assert [(o.index, o.key) for o in outcomes[-2:]] == [
+        (len(outcomes) - 2, "x"),
+        (len(outcomes) - 1, "y"),
+    ]
+    assert all("never sent" in str(o.error) for o in outcomes[-2:])
+    assert described[-2:] == ["x", "y"]
+
+
+async def test_a_run_that_was_not_halted_asks_for_no_leftover():
+    def leftover():
+        raise AssertionError("asked for")
+
+    outcomes = run(Work(), AsyncSource("ab"), concurrency=2, deadline=None, leftover=leftover)
+    assert len(await all_of(outcomes)) == 2
+
+
+async def test_a_run_may_be_refused_as_it_begins():
+    refusal = ServerError("no")
+
+    def refuse():
+        raise refusal
+
+    work, source = Work(), Source("ab")
+    outcomes = run(work, source, concurrency=2, deadline=5, prepare=refuse)
+    assert source.read == 0
+    with pytest.raises(ServerError) as caught:
+        await all_of(outcomes)
+    assert caught.value is refusal
+    assert source.read == 0
+    assert others() == set()
+
+
 async def test_a_deadline_after_a_halt_does_not_change_what_the_keys_are_told():
     halt = Halt()
 

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from flashback_async.http.admission import Admission, Flow
+from flashback_async.http.values import SystemClock
 from tests.unit.support import LoopClock, now, turns
 
 
