@@ -1149,7 +1149,7 @@ async def test_L20_ids_that_raise_midway(fault: Fault, asynchronous: bool):
     outcomes = []
     with pytest.raises(LookupError, match="broke off"):
         async for outcome in client.status.iter_many(ids_async() if asynchronous else ids()):
-            outcomes.append(outcome)  # noqa: PERF401 - a comprehension would lose them
+            outcomes.append(outcome)
     assert sorted(o.unwrap().bucket_id for o in outcomes) == ["a", "b", "c"]
     fault.wire(3)
 

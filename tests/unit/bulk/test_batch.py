@@ -97,7 +97,7 @@ async def test_what_a_source_gave_before_its_error_makes_the_last_batch(how, giv
                 made.append(batch.entries)
         else:
             async for batch in cutter.cut_async(source):
-                made.append(batch.entries)  # noqa: PERF401 - the same
+                made.append(batch.entries)
     assert caught.value is error
     assert list(itertools.chain(*made)) == list(enumerate(given))
     assert cutter.leftover() == []
