@@ -369,4 +369,5 @@ async def test_a_pause_that_begins_during_the_wait_for_the_pace_is_kept():
 def test_a_slow_pace_leaves_room_for_a_request_that_is_late(rate):
     gate = Admission(10, rate, SystemClock())
     spacing = gate._pace.time_period / gate._pace.max_rate
-    assert spacing >= 1.05 / rate  # at exactly 1 / rate, one late request falls in with the next
+    # At exactly 1 / rate, one late request falls in with the next.
+    assert spacing == pytest.approx(1.05 / rate)
