@@ -93,11 +93,11 @@ def complete(error: DecodeError, response: Response, secret: Secret) -> DecodeEr
     error.request_id = request_id(response, secret)
     error._remark(f"status {response.status}, {media_type(response, secret) or 'no content type'}")
     if error.request_id is not None:
-        error._remark(f"request id {_escape(error.request_id, _EXCERPT_CHARS)}")
+        error._remark(f"request id {escape(error.request_id, _EXCERPT_CHARS)}")
     if error.path == "$" and response.body:
         # Taken out before the cut, which may go through a token.
         text = redact(response.body[:SNIPPET_BYTES].decode("utf-8", "replace"), secret)
-        error._remark(f"the body starts with {_escape(text, _EXCERPT_CHARS)}")
+        error._remark(f"the body starts with {escape(text, _EXCERPT_CHARS)}")
     return error
 
 
@@ -125,7 +125,7 @@ def media_type(response: Response, secret: Secret) -> str | None:
     value = header(response, b"content-type")
     if value is None:
         return None
-    return _escape(redact(value, secret).partition(";")[0].strip().lower(), 80, "")
+    return escape(redact(value, secret).partition(";")[0].strip().lower(), 80, "")
 
 
 def request_id(response: Response, secret: Secret) -> str | None:
@@ -142,12 +142,8 @@ def redact(text: str, secret: Secret) -> str:
     return text
 
 
-def escape(text: str, limit: int) -> str:
+def escape(text: str, limit: int, mark: str = "'") -> str:
     """Show text from the wire in a message or log: quoted, ASCII, on one line, cut."""
-    return _escape(text, limit)
-
-
-def _escape(text: str, limit: int, mark: str = "'") -> str:
     shown = ascii(text[:limit])[1:-1]
     return f"{mark}{shown[:limit]}{mark}"
 
@@ -210,14 +206,14 @@ def _describe(
     if 300 <= status < 400:
         parts.append(_redirect(response, secret))
     if message is not None:
-        parts.append(_escape(message, _MESSAGE_CHARS))
+        parts.append(escape(message, _MESSAGE_CHARS))
     elif status >= 400 and text:
         parts.append(_excerpt(response, text, secret))
     if code is not None and code != message:
-        parts.append(f"code {_escape(code, _MESSAGE_CHARS)}")
+        parts.append(f"code {escape(code, _MESSAGE_CHARS)}")
     identity = request_id(response, secret)
     if identity is not None:
-        parts.append(f"request id {_escape(identity, _EXCERPT_CHARS)}")
+        parts.append(f"request id {escape(identity, _EXCERPT_CHARS)}")
     return ", ".join(parts)
 
 
@@ -234,14 +230,14 @@ def _redirect(response: Response, secret: Secret) -> str:
         host = urlsplit(redact(header(response, b"location") or "", secret)).hostname
     except ValueError:
         host = None
-    shown = _escape(host, _EXCERPT_CHARS) if host else "no host"
+    shown = escape(host, _EXCERPT_CHARS) if host else "no host"
     return f"a redirect to {shown} was not followed"
 
 
 def _excerpt(response: Response, text: str, secret: Secret) -> str:
     if not is_html(response.headers):
-        return _escape(text, _MESSAGE_CHARS)
+        return escape(text, _MESSAGE_CHARS)
     title = _TITLE.search(text)
     plain = redact(unescape(title[1]), secret).strip() if title else "no title"
-    shown = _escape(plain, _EXCERPT_CHARS)
+    shown = escape(plain, _EXCERPT_CHARS)
     return f"text/html, {shown}"
