@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import sys
 import weakref
 from types import SimpleNamespace
 
@@ -306,6 +307,34 @@ async def test_closing_waits_until_every_call_has_ended():
     assert others() == set()
 
 
+async def test_a_cancellation_while_a_run_is_being_stopped_ends_it_and_reaches_the_caller():
+    ended = []
+
+    async def slow_to_end(key):
+        if key == 0:
+            return
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(3)
+            ended.append(key)
+
+    async def leave():
+        async with contextlib.aclosing(fan_out(slow_to_end, range(3), concurrency=3)) as outcomes:
+            async for _ in outcomes:
+                await turns()
+                break
+
+    consumer = asyncio.create_task(leave())
+    await asyncio.sleep(1)
+    assert ended == []
+    consumer.cancel()
+    await asyncio.wait([consumer])
+    assert consumer.cancelled()
+    assert sorted(ended) == [1, 2]
+    assert others() == set()
+
+
 async def test_an_error_in_the_body_of_the_loop_stops_the_calls():
     work = Work(seconds=100)
 
@@ -531,6 +560,42 @@ async def test_an_input_is_not_read_again_after_its_error(kind):
     assert source.read == 3
 
 
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_an_input_is_not_read_again_after_its_end(kind):
+    class Inbox:
+        """Whoever asks for more after the end may wait for ever."""
+
+        def __init__(self):
+            self.keys = [1, 2, 3]
+            self.ended = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if self.keys:
+                return self.keys.pop()
+            self.ended += 1
+            raise StopIteration
+
+    class AsyncInbox(Inbox):
+        __iter__ = None
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            await asyncio.sleep(0)
+            try:
+                return self.__next__()
+            except StopIteration:
+                raise StopAsyncIteration from None
+
+    source = Inbox() if kind == "plain" else AsyncInbox()
+    assert len(await all_of(fan_out(Work(seconds=1), source, concurrency=3))) == 3
+    assert source.ended == 1
+
+
 @pytest.mark.parametrize("keys", [None, 5, object(), abs])
 async def test_keys_that_cannot_be_iterated_are_refused_at_once(keys):
     with pytest.raises(InvalidArgumentError, match=f"keys .*{type(keys).__name__}"):
@@ -590,7 +655,13 @@ async def test_a_wrong_deadline_is_refused_at_once(deadline):
         fan_out(Work(), [], deadline=deadline)
 
 
-@pytest.mark.parametrize("deadline", [None, 1, 0.5, 1e300])
+@pytest.mark.parametrize("given", [{"concurrency": -7}, {"deadline": -7}, {"deadline": "-7"}])
+async def test_a_refusal_shows_what_was_given(given):
+    with pytest.raises(InvalidArgumentError, match="-7"):
+        fan_out(Work(), [], **given)
+
+
+@pytest.mark.parametrize("deadline", [None, 1, 0.5, 1e300, sys.float_info.max])
 async def test_a_deadline_may_be_any_finite_time(deadline):
     assert len(await all_of(fan_out(Work(), "ab", deadline=deadline))) == 2
 
@@ -621,6 +692,16 @@ async def test_when_the_deadline_passes_every_key_left_comes_out_with_it(make):
     ]
     assert work.called == [0, 1, 2, 3, 4, 5]
     assert [o.elapsed for o in outcomes[6:]] == [0.0] * 4
+
+
+async def test_a_key_that_the_deadline_cut_off_is_described_as_itself():
+    def describe(error, key):
+        error.bucket_id = f"b{key}"
+
+    outcomes = await all_of(
+        run(Work(seconds=9), range(4), concurrency=2, deadline=1, describe=describe)
+    )
+    assert sorted(o.error.bucket_id for o in outcomes) == ["b0", "b1", "b2", "b3"]
 
 
 async def test_an_async_iterable_is_not_read_further_after_the_deadline():
@@ -772,6 +853,25 @@ async def test_an_async_iterable_is_not_read_further_once_the_run_is_halted():
     assert source.at_once == 0, "the wait for the next key was ended"
 
 
+async def test_who_waits_for_a_turn_to_read_sends_nothing_once_the_run_is_halted():
+    halt, called = Halt(), []
+    source = AsyncSource(itertools.count(), seconds=1)
+
+    async def work(key):
+        called.append(key)
+        # The third key halts the run while the first worker reads and the second waits to.
+        await asyncio.sleep({0: 2.1, 1: 1.2}.get(key, 0.5))
+        if key == 2:
+            halt.error = FlashbackError("halt")
+            raise halt.error
+
+    began = now()
+    await all_of(run(work, source, concurrency=3, deadline=None, halt=halt))
+    assert now() - began == 3.5
+    assert called == [0, 1, 2]
+    assert source.read == 3
+
+
 @pytest.mark.parametrize("stop", ["halt", "deadline"])
 async def test_what_an_async_source_had_read_but_not_given_comes_out_last(stop):
     halt, described = Halt(), []
@@ -798,6 +898,7 @@ async def test_what_an_async_source_had_read_but_not_given_comes_out_last(stop):
         (len(outcomes) - 1, "y"),
     ]
     assert all("never sent" in str(o.error) for o in outcomes[-2:])
+    assert [o.elapsed for o in outcomes[-2:]] == [0.0, 0.0]
     assert described[-2:] == ["x", "y"]
 
 

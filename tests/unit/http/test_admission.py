@@ -335,6 +335,16 @@ async def test_no_second_sees_more_than_1_2_times_the_rate(rate):
     assert took <= count / rate * 1.05 + 1
 
 
+@pytest.mark.parametrize("rate", [5, 10, 100])
+async def test_a_pace_of_five_or_more_a_second_is_used_in_full(rate):
+    gate = admission(1, rate)
+    began = now()
+    for _ in range(rate * 10):
+        assert await gate.enter(patient)
+        gate.leave()
+    assert now() - began <= 10
+
+
 async def test_with_a_pace_nobody_enters_at_once():
     gate = admission(5, 100)
     assert not gate.enter_at_once()

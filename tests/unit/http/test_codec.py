@@ -439,6 +439,15 @@ def test_nothing_else_becomes_a_time(kind, name, attribute, text):
     assert path in str(error)
 
 
+@pytest.mark.parametrize(("kind", "name", "attribute"), TIME_FIELDS)
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_time_that_utc_cannot_hold_is_told_with_the_years_that_can_be(
+    kind, name, attribute, text
+):
+    error, _ = rejected(kind, name, json.dumps(text))
+    assert "1 to 9999" in str(error)
+
+
 @pytest.mark.parametrize(("kind", "name"), [("node", "status"), ("daily", "node_status")])
 def test_known_states_are_members_and_others_stay_text(kind, name):
     for state in NodeState:

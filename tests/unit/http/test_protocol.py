@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from urllib.parse import quote
 
 import pytest
@@ -186,6 +187,23 @@ def after(*values, date=None, now=NOON):
 )
 def test_a_usable_time_to_wait_is_read(value, seconds):
     assert after(value) == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of the process cannot be set")
+@pytest.mark.parametrize("zone", ["JST-9", "EST5"])
+@pytest.mark.parametrize(
+    "value",
+    ["Mon Jan 15 12:00:30 2024", "Mon, 15 Jan 2024 12:00:30", "Mon, 15 Jan 2024 12:00:30 -0000"],
+)
+def test_a_date_without_a_zone_is_gmt_wherever_the_client_runs(value, zone):
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TZ", zone)
+            time.tzset()
+            assert time.timezone != 0
+            assert after(value) == 30.0
+    finally:
+        time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -454,6 +472,21 @@ def test_an_error_about_the_whole_body_shows_its_start():
     assert "request id" not in str(error)
     empty = protocol.complete(DecodeError("empty body"), raw(), SECRET)
     assert "starts with" not in str(empty)
+
+
+def test_a_long_host_or_request_id_is_cut_in_the_message():
+    redirect = str(error_of(b"", 302, location=f"https://{'h' * 500}.example/"))
+    assert "h" * 80 in redirect
+    assert "h" * 81 not in redirect
+    error = protocol.complete(DecodeError("no"), answer(x_request_id="r" * 150), SECRET)
+    assert error.request_id == "r" * 150
+    assert "r" * 80 in str(error)
+    assert "r" * 81 not in str(error)
+
+
+def test_a_media_type_is_told_without_its_parameters():
+    response = raw((b"content-type", b"Text/JSON ; charset=utf-8"))
+    assert protocol.media_type(response, SECRET) == "text/json"
 
 
 def test_a_media_type_is_escaped_and_cut():
