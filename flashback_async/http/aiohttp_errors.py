@@ -18,7 +18,7 @@ from flashback_async.http.values import Attempt, Failure, Retry, Secret
 
 
 def failure_of(
-    error: Exception, attempt: Attempt, secret: Secret, base_url: str, proxy: str | None
+    error: BaseException, attempt: Attempt, secret: Secret, base_url: str, proxy: str | None
 ) -> Failure:
     """Say in our own words what went wrong with an exchange."""
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 import sys
-from contextvars import ContextVar
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -22,7 +22,6 @@ from flashback_async.http.aiohttp_errors import failure_of
 from flashback_async.http.values import Attempt, Failure, Request, Response, Secret
 
 if TYPE_CHECKING:
-    from aiohttp.client_middlewares import ClientHandlerType
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 # Half of what may be buffered beyond a limit before the server is held back.
 _READ_BUFFER = 64 * 1024
 
-# What the running task is about to exchange, for the connector that aiohttp calls on the way.
-_current: ContextVar[Attempt | None] = ContextVar("flashback_async_attempt", default=None)
+_CONTENT: dict[str, str] = {hdrs.CONTENT_TYPE: "application/json"}
 
 
 class AiohttpTransport:
@@ -60,15 +58,24 @@ class AiohttpTransport:
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         self._borrowed = session
         self._session = session
+        self._connector: _Connector | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._known: Secret | None = None  # the token in the headers of the own session
+        # A body of this size is taken as it is, data or not. Of a borrowed session ``read`` does
+        # more than to give the bytes: it tells the traces.
+        small = min(max_response_bytes, protocol.SNIPPET_BYTES)
+        self._small = small if session is None else -1
 
     def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         if self._borrowed is not None:
             _check_loop(self._borrowed)
             return
+        self._connector = _Connector(self._longest_lookup)
         self._session = aiohttp.ClientSession(
-            connector=_Connector(self._longest_lookup),
+            connector=self._connector,
+            response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
-            middlewares=(_no_hidden_resend,),
             headers=_own_headers(),
             read_bufsize=_READ_BUFFER,
         )
@@ -81,12 +88,14 @@ class AiohttpTransport:
         session = self._session
         if session is None or session.closed:
             return Failure(errors.ClientClosedError("the aiohttp session is closed"))
-        outer = _current.set(attempt)
+        task = asyncio.current_task(self._loop)
+        if self._connector is not None:
+            self._connector.attempts[task] = attempt
         try:
             response = await session.request(
                 request.method,
                 self._url(request.target),
-                headers=self._headers(secret, request),
+                headers=self._headers(session, secret, request.body),
                 data=request.body,
                 allow_redirects=False,
                 raise_for_status=False,
@@ -96,10 +105,15 @@ class AiohttpTransport:
                 timeout=_client_timeout(attempt.connect),
             )
             attempt.phase = "body"
+            content = response.content
             try:
+                if content.is_eof() and content.total_bytes <= self._small:
+                    # The body came with the head.
+                    return Response(response.status, response.raw_headers, content.read_nowait())
+                attempt.head = Response(response.status, response.raw_headers, b"")
                 return await self._read(response, attempt)
             except BaseException:
-                attempt.received = response.content.total_bytes
+                attempt.received = content.total_bytes
                 response.close()
                 raise
         except (aiohttp.ClientError, OSError, _Dropped) as error:
@@ -110,7 +124,8 @@ class AiohttpTransport:
             text = "a .netrc entry, read because the session has trust_env, hides the token"
             return Failure(errors.ConfigurationError(text))
         finally:
-            _current.reset(outer)
+            if self._connector is not None:
+                del self._connector.attempts[task]
 
     def _url(self, target: str) -> URL:
         """Put a target, which is encoded already, below the base URL."""
@@ -119,22 +134,24 @@ class AiohttpTransport:
         # Saves the parsing of a URL for every request.
         return self._base.with_path(self._prefix + target, encoded=True)
 
-    def _headers(self, secret: Secret, request: Request) -> dict[str, str]:
-        headers: dict[str, str] = {hdrs.AUTHORIZATION: f"Bearer {secret.reveal()}"}
+    def _headers(
+        self, session: aiohttp.ClientSession, secret: Secret, body: bytes | None
+    ) -> Mapping[str, str] | None:
+        """Give what an exchange adds to the headers of the session."""
+        content = None if body is None else _CONTENT
         if self._borrowed is not None:
-            headers.update(_own_headers())
-        if request.body is not None:
-            headers[hdrs.CONTENT_TYPE] = "application/json"
-        return headers
+            return {hdrs.AUTHORIZATION: _bearer(secret), **_own_headers(), **(content or {})}
+        if secret is not self._known:
+            # Kept there, it need not be merged in for every request, each of which takes a copy.
+            session.headers[hdrs.AUTHORIZATION] = _bearer(secret)
+            self._known = secret
+        return content
 
     async def _read(self, response: aiohttp.ClientResponse, attempt: Attempt) -> Response | Failure:
         """Read the body, and of one that is not data no more than tells what it is."""
-        status, headers, content = response.status, response.raw_headers, response.content
-        attempt.head = Response(status, headers, b"")
+        status, headers = response.status, response.raw_headers
         is_data = protocol.is_data(status, headers)
         limit = self._max_response_bytes if is_data else protocol.SNIPPET_BYTES
-        if content.is_eof() and content.total_bytes <= limit and self._borrowed is None:
-            return Response(status, headers, content.read_nowait())  # it came with the head
         attempt.expected = response.content_length
         if attempt.expected is not None and attempt.expected > limit and is_data:
             response.close()
@@ -147,10 +164,14 @@ class AiohttpTransport:
             return _too_large("the body goes on", limit)
         return Response(status, headers, body[:limit], complete=False)
 
-    def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> Failure:
+    def _failure(self, error: BaseException, attempt: Attempt, secret: Secret) -> Failure:
         if isinstance(error, _Dropped):
             error = error.error
         return failure_of(error, attempt, secret, self._base_url, self._proxy)
+
+
+def _bearer(secret: Secret) -> str:
+    return f"Bearer {secret.reveal()}"
 
 
 def check_session(session: object) -> None:
@@ -191,43 +212,46 @@ def _check_loop(session: aiohttp.ClientSession) -> None:
 
 
 class _Dropped(Exception):
-    """A connection that went away under a request."""
+    """A connection that could not be had, or went away: an error on which aiohttp gives up."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
         self.error = error
 
 
-async def _no_hidden_resend(
-    request: aiohttp.ClientRequest, handler: ClientHandlerType
-) -> aiohttp.ClientResponse:
+class _Response(aiohttp.ClientResponse):
     """Keep aiohttp from sending a GET again by itself: it does so on these two errors."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Dropped(error) from None
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise _Dropped(error) from None
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tell a new connection from one used before, and use no dirty one again.
+    """Connect once for an attempt, tell new from used connections, and use no dirty one again.
 
     How many connections there are is the business of the client's own admission.
     """
 
     def __init__(self, longest_lookup: float) -> None:
         super().__init__(limit=0, resolver=_Resolver(longest_lookup))
+        self.attempts: dict[asyncio.Task[object] | None, Attempt] = {}  # under way
         self._used: set[ResponseHandler] = set()
         self._most_used = 64
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        attempt = _current.get()
+        attempt = self.attempts[asyncio.current_task(self._loop)]
         while True:
-            connection = await super().connect(req, traces, timeout)
+            try:
+                connection = await super().connect(req, traces, timeout)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                raise _Dropped(error) from None
             handler = connection.protocol
-            if handler is None or attempt is None:
-                return connection
+            assert handler is not None  # noqa: S101 - it is connected
             reused = handler in self._used
             if reused and (attempt.fresh or handler.should_close):
                 connection.close()
@@ -236,7 +260,7 @@ class _Connector(aiohttp.TCPConnector):
                 self._remember(handler)
             attempt.reused = reused
             attempt.phase = "headers"
-            attempt.distrust = handler.force_close
+            attempt.connection = handler
             return connection
 
     def _remember(self, handler: ResponseHandler) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import NamedTuple, NoReturn, Protocol
 
-from attrs import define, frozen
+from attrs import frozen
 
 from flashback_async.errors import FlashbackError
 
@@ -75,19 +75,32 @@ class Failure:
     stale: bool = False
 
 
-@define(slots=True)
-class Attempt:
-    """How far one exchange has come; the transport writes, the session reads it."""
+class Connection(Protocol):
+    """A connection that an attempt was given."""
 
-    connect: float  # seconds that a new connection may take
-    fresh: bool = False  # take no connection that was used before
-    began: float = 0.0  # on the session's clock
-    reused: bool = False
-    phase: str = "connect"
-    received: int = 0  # bytes of the body
+    def force_close(self) -> None:
+        """Keep the connection from being used again."""
+
+
+class Attempt:
+    """How far one exchange has come; the transport writes, the call reads it.
+
+    ``connect`` is the seconds that a new connection may take; with ``fresh`` no connection is
+    taken that was used before; ``began`` is on the clock of the call.
+    """
+
+    # Set on an attempt only once it has come so far.
+    reused = False
+    phase = "connect"
+    received = 0  # bytes of the body
     expected: int | None = None
-    head: Response | None = None  # how the answer began, or all of it
-    distrust: Callable[[], None] | None = None  # keeps the connection from being used again
+    head: Response | None = None  # how an answer began that was not read in one go
+    connection: Connection | None = None
+
+    def __init__(self, connect: float, fresh: bool = False, began: float = 0.0) -> None:
+        self.connect = connect
+        self.fresh = fresh
+        self.began = began
 
 
 class Refused(Exception):

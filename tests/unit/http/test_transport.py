@@ -45,8 +45,10 @@ def make(base_url="https://api.test", proxy=None, session=None):
     )
 
 
-def failure(error, *, transport=None, **attempt):
-    return (transport or make())._failure(error, Attempt(5.0, **attempt), SECRET)
+def failure(error, *, transport=None, **progress):
+    attempt = Attempt(5.0)
+    vars(attempt).update(progress)
+    return (transport or make())._failure(error, attempt, SECRET)
 
 
 def caused(error, cause):
@@ -335,11 +337,11 @@ async def test_headers(borrowed):
     transport = make(session=session)
     transport.open()
     with_body = ASK._replace(body=b"{}")
-    headers = transport._headers(SECRET, with_body)
-    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    headers = transport._headers(transport._session, SECRET, with_body.body)
     assert headers["Content-Type"] == "application/json"
-    assert "Content-Type" not in transport._headers(SECRET, ASK)
+    assert "Content-Type" not in (transport._headers(transport._session, SECRET, None) or {})
     every = {**transport._session.headers, **headers}
+    assert every["Authorization"] == f"Bearer {TOKEN}"
     assert every["Accept"] == "application/json"
     assert every["Accept-Encoding"] == "gzip, deflate"
     assert every["User-Agent"].startswith("flashback-async/")
