@@ -25,7 +25,7 @@ from flashback_async.errors import (
 )
 from flashback_async.http import protocol
 from flashback_async.http.auth import TokenSource
-from flashback_async.http.deadline import Cut
+from flashback_async.http.deadline import Cut, Scope
 from flashback_async.http.pool import Pool
 from flashback_async.http.retry import Answer, Budget, Plan, is_pause, send_again
 from flashback_async.http.values import (
@@ -48,8 +48,8 @@ logger = logging.getLogger("flashback_async")
 _LONG_BODY = 2**20
 
 
-class Call:
-    """One call, from its admission to its answer.
+class Call(Scope):
+    """One call, from its admission to its answer, and the scope of its time.
 
     With ``halt`` it is part of a bulk run: its time starts as it is admitted, waiting for that
     costs it none, and a rejected token stops the run.
@@ -87,15 +87,17 @@ class Call:
         self._timeout = timeout
         self._policy = policy
         self._halt = halt
-        self._scope = pool.deadlines.scope()
+        super().__init__(pool.deadlines)
         self._started = clock.monotonic() if since is None else since
         self._ends = self._started + timeout.total if halt is None else math.inf
 
     async def run(
-        self, decode: Callable[[bytes], T], errors_in: Callable[[T], Iterable[FlashbackError]]
+        self,
+        decode: Callable[[bytes], T],
+        errors_in: Callable[[T], Iterable[FlashbackError]] | None,
     ) -> T | FlashbackError:
         """Give the decoded answer, or the error that the call ends with."""
-        with self._scope:
+        with self:
             answer = await self._exchange()
             if isinstance(answer, Failure):
                 answer = await self._recover(answer)
@@ -105,7 +107,7 @@ class Call:
                 self._budget.reward()
             if len(answer.body) > _LONG_BODY:
                 self._phase = "decoding the answer"
-                self._scope.until(None, Cut.TOTAL)  # the last byte is here
+                self.until(None, Cut.TOTAL)  # the last byte is here
                 return await asyncio.to_thread(self._decode, decode, errors_in, answer)
             return self._decode(decode, errors_in, answer)
         return self._finish(self._cut_off())
@@ -163,7 +165,7 @@ class Call:
             elif isinstance(answer.error, ClientClosedError | ConfigurationError):
                 self._attempts -= 1  # the borrowed session cannot be used: nothing was sent
         except asyncio.CancelledError:
-            if not self._scope.absorbs(Cut.ATTEMPT):
+            if not self.absorbs(Cut.ATTEMPT):
                 raise
             answer = self._timed_out()
         finally:
@@ -171,7 +173,7 @@ class Call:
             admission.leave()
         self._phase = "between two attempts"
         if isinstance(answer, Failure):
-            self._scope.until(self._ends, Cut.TOTAL)
+            self.until(self._ends, Cut.TOTAL)
             self._last_error = answer.error
         if logger.isEnabledFor(logging.DEBUG):
             self._tell_of_attempt(answer)
@@ -179,7 +181,7 @@ class Call:
 
     async def _fetch_token(self) -> Secret | TokenProviderError:
         self._phase = "waiting for the token"
-        self._scope.until(self._total_end(), Cut.TOTAL)
+        self.until(self._total_end(), Cut.TOTAL)
         return await self._tokens.fetch()
 
     def _begin_attempt(self, secret: Secret, fresh: bool) -> Attempt:
@@ -188,9 +190,9 @@ class Call:
         attempt = Attempt(self._timeout.connect, fresh, began=now)
         ends = self._total_end()
         if now + self._timeout.attempt < ends:
-            self._scope.until(now + self._timeout.attempt, Cut.ATTEMPT)
+            self.until(now + self._timeout.attempt, Cut.ATTEMPT)
         else:
-            self._scope.until(ends, Cut.TOTAL)
+            self.until(ends, Cut.TOTAL)
         self._attempts += 1
         self._attempt, self._secret, self._phase = attempt, secret, "in an attempt"
         self._round = self._pool.admission.flow.round
@@ -209,10 +211,10 @@ class Call:
         self._phase = "waiting for a slot"
         admission = self._pool.admission
         if self._halt is None:
-            self._scope.until(self._ends, Cut.TOTAL)
+            self.until(self._ends, Cut.TOTAL)
             return await admission.enter(self._patience)
         left = self._time_left()
-        self._scope.until(None, Cut.TOTAL)
+        self.until(None, Cut.TOTAL)
         entered = await admission.enter(self._patience)
         self._ends = self._clock.monotonic() + left
         return entered
@@ -281,7 +283,7 @@ class Call:
     def _decode(
         self,
         decode: Callable[[bytes], T],
-        errors_in: Callable[[T], Iterable[FlashbackError]],
+        errors_in: Callable[[T], Iterable[FlashbackError]] | None,
         response: Response,
     ) -> T | FlashbackError:
         try:
@@ -292,14 +294,15 @@ class Call:
             return self._finish(protocol.api_error(response, self._sent_secret, self._clock.wall()))
         except FlashbackError as failure:
             return self._finish(failure, response)
-        for error in errors_in(value):
-            self._finish(error, response)
+        if errors_in is not None:
+            for error in errors_in(value):
+                self._finish(error, response)
         return value
 
     def _misdirected(self, got: str) -> DecodeError:
         # Whatever comes next on this connection may be another call's answer as well.
-        if self._attempt is not None and self._attempt.distrust is not None:
-            self._attempt.distrust()
+        if self._attempt is not None and self._attempt.connection is not None:
+            self._attempt.connection.force_close()
         expected = protocol.escape(self._request.bucket_id or "", 80)
         shown = protocol.escape(protocol.redact(got, self._sent_secret), 80)
         return DecodeError(f"$.bucketId: expected {expected}, got {shown}", path="$.bucketId")
@@ -319,7 +322,7 @@ class Call:
         where = self._phase
         if where == "in an attempt":
             where = f"in attempt {self._attempts}, {_progress(self._attempt)}"
-        if self._scope.cut is Cut.CLOSED:
+        if self.cut is Cut.CLOSED:
             return ClientClosedError(f"client closed {where}")
         error = DeadlineExceededError(
             f"the total time of {self._timeout.total} s is used up, {where}"

@@ -24,19 +24,21 @@ class Cut(Enum):
 class Scope:
     """Let the code inside run until a moment that may be moved; ``cut`` says what ended it.
 
-    The cancellation that a scope itself asked for ends at the scope. Any other passes through,
-    also when both arrive at once.
+    Belongs to the running task. The cancellation that a scope itself asked for ends at the
+    scope. Any other passes through, also when both arrive at once.
     """
 
-    __slots__ = ("_before", "_deadlines", "_reason", "_task", "cut", "when")
+    _reason = Cut.TOTAL
+    when: float | None = None
+    cut: Cut | None = None
 
-    def __init__(self, deadlines: Deadlines, task: asyncio.Task[object]) -> None:
+    def __init__(self, deadlines: Deadlines) -> None:
+        task = asyncio.current_task(deadlines.loop)
+        if task is None:
+            raise RuntimeError("a call must be awaited in a task")
         self._deadlines = deadlines
         self._task = task
         self._before = task.cancelling()
-        self._reason = Cut.TOTAL
-        self.when: float | None = None
-        self.cut: Cut | None = None
 
     def until(self, when: float | None, reason: Cut) -> None:
         """Move the moment at which the task is cut off; None waits without end."""
@@ -70,7 +72,7 @@ class Scope:
         return self._task.uncancel() <= self._before
 
     def __enter__(self) -> Self:
-        self._deadlines.enter(self)
+        self._deadlines.scopes.add(self)
         return self
 
     def __exit__(
@@ -90,26 +92,16 @@ class Deadlines:
     """Keep the scopes of one event loop, and wake once for the earliest of them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float]) -> None:
-        self._scopes: set[Scope] = set()
-        self._loop = loop
+        self.loop = loop
+        self.scopes: set[Scope] = set()
         self._monotonic = monotonic
         self.wakes_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._left = asyncio.Event()
 
-    def scope(self) -> Scope:
-        """Make the scope of a call in the running task."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a call must be awaited in a task")
-        return Scope(self, task)
-
-    def enter(self, scope: Scope) -> None:
-        self._scopes.add(scope)
-
     def leave(self, scope: Scope) -> None:
-        self._scopes.discard(scope)
+        self.scopes.discard(scope)
         if self._closing:
             self._left.set()
 
@@ -117,7 +109,7 @@ class Deadlines:
         """Cut off every call but one that the closing task itself makes, and see them end."""
         self._closing = True
         own = asyncio.current_task()
-        while others := [scope for scope in self._scopes if not scope.is_of(own)]:
+        while others := [scope for scope in self.scopes if not scope.is_of(own)]:
             for scope in others:
                 scope.fire(Cut.CLOSED)
             self._left.clear()
@@ -135,15 +127,15 @@ class Deadlines:
         self._stop_timer()
         self.wakes_at = when
         delay = max(_GRAIN, when - self._monotonic())
-        self._timer = self._loop.call_later(delay, self._sweep)
+        self._timer = self.loop.call_later(delay, self._sweep)
 
     def _sweep(self) -> None:
         """Cut off all whose moment has come; wake again for the earliest of the rest."""
         self._stop_timer()
         now = self._monotonic()
-        for scope in self._scopes:
+        for scope in self.scopes:
             if scope.when is not None and scope.when <= now:
                 scope.expire()
-        ahead = [scope.when for scope in self._scopes if scope.when is not None]
+        ahead = [scope.when for scope in self.scopes if scope.when is not None]
         if ahead:
             self.wake_at(min(ahead))

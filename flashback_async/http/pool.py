@@ -6,12 +6,25 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from weakref import WeakSet
 
 from flashback_async.config import Limits
 from flashback_async.errors import EventLoopError
 from flashback_async.http.admission import Admission
 from flashback_async.http.deadline import Deadlines
 from flashback_async.http.values import Clock, Transport
+
+# Those that a process may inherit: asking for its number each time would be a call of the system.
+_pools: WeakSet[Pool] = WeakSet()
+
+
+def _disown_pools() -> None:
+    for pool in _pools:
+        pool.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_pools)
 
 
 class Pool:
@@ -24,6 +37,8 @@ class Pool:
         self.deadlines = Deadlines(self.loop, clock.monotonic)
         self.closed = False
         self._pid = os.getpid()
+        self._inherited = False
+        _pools.add(self)
         self.transport.open()
         self._guard = _close_before_loop(self)
         # Runs to its first yield without waiting, and is from then on known to the loop.
@@ -33,9 +48,13 @@ class Pool:
     def is_ready(self) -> bool:
         """Tell whether a call in the running loop can use the pool as it is."""
         # In a forked child not even the running loop can be asked for.
-        if self.closed or self._pid != os.getpid():
+        if self.closed or self._inherited:
             return False
         return self.loop is asyncio.get_running_loop()
+
+    def disown(self) -> None:
+        """Take note that this process is a fork of the one that the pool belongs to."""
+        self._inherited = True
 
     def check_use(self) -> None:
         """See to it that the pool is used where it was opened.
@@ -43,7 +62,7 @@ class Pool:
         Raises:
             EventLoopError: This is a forked child, or another loop while the pool's own lives.
         """
-        if self._pid != os.getpid():
+        if self._inherited:
             raise EventLoopError(
                 f"the client was used in process {self._pid} before it forked this one, "
                 f"{os.getpid()}: make a client in the child"

@@ -87,10 +87,6 @@ class Shared:
         return True
 
 
-def _no_errors(_: object) -> tuple[FlashbackError, ...]:
-    return ()
-
-
 class SessionManager:
     """Make calls under the options of one view of a client."""
 
@@ -105,7 +101,7 @@ class SessionManager:
         request: Request,
         decode: Callable[[bytes], T],
         halt: Halt | None = None,
-        errors_in: Callable[[T], Iterable[FlashbackError]] = _no_errors,
+        errors_in: Callable[[T], Iterable[FlashbackError]] | None = None,
         since: float | None = None,
     ) -> T:
         """Make one call: to its decoded answer, or to the one error that it ends with.

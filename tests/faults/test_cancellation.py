@@ -502,7 +502,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
     if pool is not None:
         assert pool.admission.flow.active == 0
         assert not pool.admission._waiting
-        assert not pool.deadlines._scopes
+        assert not pool.deadlines.scopes
         fetch = play.client._manager.shared.tokens._fetch
         assert fetch is None or fetch.waiters == 0
     assert play.clock.asleep == 0

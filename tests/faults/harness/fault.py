@@ -238,7 +238,7 @@ class Fault:
                 "connections acquired": len(connector._acquired) if connector else 0,
                 "slots held": pool.admission.flow.active,
                 "calls in the queue": len(pool.admission._waiting),
-                "deadlines": len(pool.deadlines._scopes),
+                "deadlines": len(pool.deadlines.scopes),
             }
             left += [f"{count} {what} left" for what, count in counts.items() if count]
         return left

@@ -652,10 +652,16 @@ async def test_a_refusal_under_200_is_an_error_with_what_it_says():
 
 
 async def test_an_answer_about_another_bucket_is_an_error_and_its_connection_not_trusted():
-    distrusted = []
+    class Connection:
+        trusted = True
+
+        def force_close(self):
+            self.trusted = False
+
+    connection = Connection()
 
     def misdirected(request, attempt):
-        attempt.distrust = lambda: distrusted.append(1)
+        attempt.connection = connection
         return OK
 
     def decode(body):
@@ -666,8 +672,8 @@ async def test_an_answer_about_another_bucket_is_an_error_and_its_connection_not
         assert error.path == "$.bucketId"
         assert r"expected 'b', got 'c\n'" in str(error)
         assert error.status == 200
-    assert distrusted == [1]
-    async with Bench(OK) as bench:  # a transport need not be able to
+    assert not connection.trusted
+    async with Bench(OK) as bench:  # a transport need not tell
         await fails(bench, DecodeError, decode=decode)
 
 

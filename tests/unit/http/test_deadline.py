@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from flashback_async.http.deadline import Cut, Deadlines
+from flashback_async.http.deadline import Cut, Deadlines, Scope
 from tests.unit.support import now, turns
 
 
@@ -14,7 +14,7 @@ async def deadlines():
     loop = asyncio.get_running_loop()
     made = Deadlines(loop, loop.time)
     yield made
-    assert not made._scopes, "a scope was entered and never left"
+    assert not made.scopes, "a scope was entered and never left"
     await made.close()
     assert not [h for h in loop._scheduled if not h.cancelled()], "a timer is left"
 
@@ -24,7 +24,7 @@ async def forever():
 
 
 async def test_what_ends_in_time_is_left_alone(deadlines):
-    with deadlines.scope() as scope:
+    with Scope(deadlines) as scope:
         scope.until(now() + 5, Cut.TOTAL)
         await asyncio.sleep(4.9)
     assert scope.cut is None
@@ -35,7 +35,7 @@ async def test_what_ends_in_time_is_left_alone(deadlines):
 @pytest.mark.parametrize("reason", [Cut.TOTAL, Cut.ATTEMPT])
 async def test_what_takes_too_long_is_cut_off_at_its_moment_and_no_later(deadlines, reason):
     began = now()
-    with deadlines.scope() as scope:
+    with Scope(deadlines) as scope:
         scope.until(began + 5, reason)
         await forever()
     assert scope.cut is reason
@@ -46,7 +46,7 @@ async def test_what_takes_too_long_is_cut_off_at_its_moment_and_no_later(deadlin
 
 async def test_the_moment_can_be_moved_either_way(deadlines):
     began = now()
-    with deadlines.scope() as scope:
+    with Scope(deadlines) as scope:
         scope.until(began + 5, Cut.TOTAL)
         scope.until(began + 9, Cut.TOTAL)
         await asyncio.sleep(8)
@@ -56,7 +56,7 @@ async def test_the_moment_can_be_moved_either_way(deadlines):
 
 
 async def test_a_scope_without_a_moment_waits_without_end(deadlines):
-    with deadlines.scope() as scope:
+    with Scope(deadlines) as scope:
         scope.until(now() + 5, Cut.TOTAL)
         scope.until(None, Cut.TOTAL)
         await asyncio.sleep(1000)
@@ -65,7 +65,7 @@ async def test_a_scope_without_a_moment_waits_without_end(deadlines):
 
 async def test_a_moment_that_has_passed_already_cuts_at_the_next_wait(deadlines):
     began = now()
-    with deadlines.scope() as scope:
+    with Scope(deadlines) as scope:
         scope.until(began - 1, Cut.TOTAL)
         await forever()
     assert scope.cut is Cut.TOTAL
@@ -77,7 +77,7 @@ async def test_one_timer_serves_the_scopes_of_a_loop(deadlines):
 
     async def call(seconds):
         began = now()
-        with deadlines.scope() as scope:
+        with Scope(deadlines) as scope:
             scope.until(began + seconds, Cut.TOTAL)
             await forever()
         return scope.cut, now() - began
@@ -96,7 +96,7 @@ async def test_a_scope_needs_a_task():
 
     def outside():
         try:
-            Deadlines(loop, loop.time).scope()
+            Scope(Deadlines(loop, loop.time))
         except RuntimeError as error:
             raised.set_result(str(error))
 
@@ -115,7 +115,7 @@ def cut_in(deadlines):
         scopes = []
 
         async def call():
-            with deadlines.scope() as scope:
+            with Scope(deadlines) as scope:
                 scopes.append(scope)
                 scope.until(now() + seconds, reason)
                 await body(scope)
@@ -154,7 +154,7 @@ async def test_a_cancellation_from_before_the_scope_is_not_the_scopes(deadlines)
         with contextlib.suppress(asyncio.CancelledError):
             await forever()
         assert asyncio.current_task().cancelling() == 1
-        with deadlines.scope() as scope:
+        with Scope(deadlines) as scope:
             scope.until(now() + 1, Cut.TOTAL)
             await forever()
         return scope.cut, asyncio.current_task().cancelling()
@@ -168,7 +168,7 @@ async def test_a_cancellation_from_before_the_scope_is_not_the_scopes(deadlines)
 async def test_the_timeout_of_the_caller_stays_the_callers(deadlines):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
-            with deadlines.scope() as scope:
+            with Scope(deadlines) as scope:
                 scope.until(now() + 5, Cut.TOTAL)
                 await forever()
     assert scope.cut is None
@@ -178,7 +178,7 @@ async def test_the_timeout_of_the_caller_at_the_same_moment_stays_the_callers(de
     when = now() + 5
     with pytest.raises(TimeoutError):
         async with asyncio.timeout_at(when):
-            with deadlines.scope() as scope:
+            with Scope(deadlines) as scope:
                 scope.until(when, Cut.TOTAL)
                 await forever()
     assert asyncio.current_task().cancelling() == 0
@@ -308,7 +308,7 @@ async def test_closing_cuts_off_every_call_and_sees_them_end(deadlines):
     ended = []
 
     async def call(name):
-        with deadlines.scope() as scope:
+        with Scope(deadlines) as scope:
             scope.until(now() + 100, Cut.TOTAL)
             try:
                 await forever()
@@ -327,7 +327,7 @@ async def test_closing_cuts_off_every_call_and_sees_them_end(deadlines):
 
 async def test_closing_ends_a_call_whose_attempt_was_just_cut_off(deadlines):
     async def call():
-        with deadlines.scope() as scope:
+        with Scope(deadlines) as scope:
             for _ in range(1000):
                 scope.until(now() + 10, Cut.ATTEMPT)
                 try:
@@ -347,7 +347,7 @@ async def test_closing_ends_a_call_whose_attempt_was_just_cut_off(deadlines):
 
 
 async def test_closing_spares_the_call_of_the_task_that_closes(deadlines):
-    with deadlines.scope() as scope:
+    with Scope(deadlines) as scope:
         await deadlines.close()
     assert scope.cut is None
 
@@ -356,7 +356,7 @@ async def test_closing_ends_calls_that_begin_while_others_end(deadlines):
     cuts = []
 
     async def call(when_cut):
-        with deadlines.scope() as scope:
+        with Scope(deadlines) as scope:
             try:
                 await forever()
             finally:
@@ -376,7 +376,7 @@ async def test_closing_ends_calls_that_begin_while_others_end(deadlines):
 
 async def test_closing_from_two_tasks_at_once_is_fine(deadlines):
     async def call():
-        with deadlines.scope() as scope:
+        with Scope(deadlines) as scope:
             await forever()
         return scope.cut
 
@@ -390,7 +390,7 @@ async def test_a_timer_that_comes_early_is_set_again(deadlines):
     # A loop rounds its timers; what has not yet come is waited for again.
     loop = asyncio.get_running_loop()
     slow = Deadlines(loop, lambda: loop.time() * 0.5)
-    with slow.scope() as scope:
+    with Scope(slow) as scope:
         scope.until(loop.time() * 0.5 + 1, Cut.TOTAL)
         await asyncio.sleep(1.5)
         assert scope.cut is None
