@@ -45,7 +45,7 @@ T = TypeVar("T")
 logger = logging.getLogger("flashback_async")
 
 # A longer body is decoded in a thread, so that the loop goes on meanwhile.
-_LONG_BODY = 2**20
+LONG_BODY = 2**20
 
 
 class Call(Scope):
@@ -91,62 +91,9 @@ class Call(Scope):
         self._started = clock.monotonic() if since is None else since
         self._ends = self._started + timeout.total if halt is None else math.inf
 
-    async def run(
-        self,
-        decode: Callable[[bytes], T],
-        errors_in: Callable[[T], Iterable[FlashbackError]] | None,
-    ) -> T | FlashbackError:
-        """Give the decoded answer, or the error that the call ends with."""
-        with self:
-            answer = await self._exchange()
-            if isinstance(answer, Failure):
-                answer = await self._recover(answer)
-            if isinstance(answer, Failure):
-                return self._finish(answer.error)
-            if self._plan is None:  # else the retries have settled what they cost
-                self._budget.reward()
-            if len(answer.body) > _LONG_BODY:
-                self._phase = "decoding the answer"
-                self.until(None, Cut.TOTAL)  # the last byte is here
-                return await asyncio.to_thread(self._decode, decode, errors_in, answer)
-            return self._decode(decode, errors_in, answer)
-        return self._finish(self._cut_off())
+    # Its steps, within the scope.
 
-    # Attempts.
-
-    async def _recover(self, failure: Failure) -> Answer:
-        """Make the attempts that are left to a call whose first one failed."""
-        answer = await self._make_good(failure)
-        if isinstance(answer, Response) or answer.retry is Retry.NEVER:
-            return answer
-        plan = Plan(self._policy, self._budget, self._clock, self._time_left, self._patience)
-        self._plan = plan
-        answer = await send_again(answer, self._try, plan, self._clock.sleep, self._tell_of_retry)
-        if plan.found_budget_empty and self._budget.tell_empty():
-            self._log(logging.WARNING, "%s: retry budget empty, nothing is sent again for now")
-        return answer
-
-    async def _try(self) -> Answer:
-        return await self._make_good(await self._exchange())
-
-    async def _make_good(self, answer: Answer) -> Answer:
-        """Repeat an exchange that was not really an attempt: a dead connection, an old token."""
-        if isinstance(answer, Failure) and answer.stale and self._may_resend():
-            self._resent = True
-            answer = await self._exchange(fresh=True)
-        if isinstance(answer, Failure) and self._is_old_token(answer):
-            self._refreshed = True
-            answer = await self._exchange()
-        return answer
-
-    def _may_resend(self) -> bool:
-        return not self._resent and self._policy.max_attempts > 1
-
-    def _is_old_token(self, failure: Failure) -> bool:
-        rejected = isinstance(failure.error, AuthenticationError)
-        return rejected and self._tokens.can_refresh and not self._refreshed
-
-    async def _exchange(self, *, fresh: bool = False) -> Answer:
+    async def exchange(self, *, fresh: bool = False) -> Answer:
         """Send the request once, with leave to send and with a token."""
         admission = self._pool.admission
         if not admission.enter_at_once() and not await self._wait_for_leave():
@@ -179,6 +126,75 @@ class Call(Scope):
             self._tell_of_attempt(answer)
         return answer
 
+    async def recover(self, failure: Failure) -> Answer:
+        """Make the attempts that are left to a call whose first one failed."""
+        answer = await self._make_good(failure)
+        if isinstance(answer, Response) or answer.retry is Retry.NEVER:
+            return answer
+        plan = Plan(self._policy, self._budget, self._clock, self._time_left, self._patience)
+        self._plan = plan
+        answer = await send_again(answer, self._try, plan, self._clock.sleep, self._tell_of_retry)
+        if plan.found_budget_empty and self._budget.tell_empty():
+            self._log(logging.WARNING, "%s: retry budget empty, nothing is sent again for now")
+        return answer
+
+    def conclude(
+        self,
+        answer: Answer,
+        decode: Callable[[bytes], T],
+        errors_in: Callable[[T], Iterable[FlashbackError]] | None,
+    ) -> T | FlashbackError:
+        """Give the decoded answer, or the error that the call ends with."""
+        if isinstance(answer, Failure):
+            return self._finish(answer.error)
+        if self._plan is None:  # else the retries have settled what they cost
+            self._budget.reward()
+        try:
+            value = decode(answer.body)
+        except Misdirected as about:
+            return self._finish(self._misdirected(str(about)), answer)
+        except Refused:
+            return self._finish(protocol.api_error(answer, self._sent_secret, self._clock.wall()))
+        except FlashbackError as failure:
+            return self._finish(failure, answer)
+        if errors_in is not None:
+            for error in errors_in(value):
+                self._finish(error, answer)
+        return value
+
+    async def conclude_apart(
+        self,
+        answer: Response,
+        decode: Callable[[bytes], T],
+        errors_in: Callable[[T], Iterable[FlashbackError]] | None,
+    ) -> T | FlashbackError:
+        """Decode a long answer in a thread; no time runs out on it, for its last byte is here."""
+        self._phase = "decoding the answer"
+        self.until(None, Cut.TOTAL)
+        return await asyncio.to_thread(self.conclude, answer, decode, errors_in)
+
+    # Attempts.
+
+    async def _try(self) -> Answer:
+        return await self._make_good(await self.exchange())
+
+    async def _make_good(self, answer: Answer) -> Answer:
+        """Repeat an exchange that was not really an attempt: a dead connection, an old token."""
+        if isinstance(answer, Failure) and answer.stale and self._may_resend():
+            self._resent = True
+            answer = await self.exchange(fresh=True)
+        if isinstance(answer, Failure) and self._is_old_token(answer):
+            self._refreshed = True
+            answer = await self.exchange()
+        return answer
+
+    def _may_resend(self) -> bool:
+        return not self._resent and self._policy.max_attempts > 1
+
+    def _is_old_token(self, failure: Failure) -> bool:
+        rejected = isinstance(failure.error, AuthenticationError)
+        return rejected and self._tokens.can_refresh and not self._refreshed
+
     async def _fetch_token(self) -> Secret | TokenProviderError:
         self._phase = "waiting for the token"
         self.until(self._total_end(), Cut.TOTAL)
@@ -188,7 +204,9 @@ class Call(Scope):
         """Start the time of an attempt, or what is left of the call's."""
         now = self._clock.monotonic()
         attempt = Attempt(self._timeout.connect, fresh, began=now)
-        ends = self._total_end()
+        if self._ends == math.inf:
+            self._ends = now + self._timeout.total
+        ends = self._ends
         if now + self._timeout.attempt < ends:
             self.until(now + self._timeout.attempt, Cut.ATTEMPT)
         else:
@@ -280,25 +298,6 @@ class Call(Scope):
         if self._halt is not None and (self._refreshed or not self._tokens.can_refresh):
             self._halt.error = copy.copy(error)
 
-    def _decode(
-        self,
-        decode: Callable[[bytes], T],
-        errors_in: Callable[[T], Iterable[FlashbackError]] | None,
-        response: Response,
-    ) -> T | FlashbackError:
-        try:
-            value = decode(response.body)
-        except Misdirected as answer:
-            return self._finish(self._misdirected(str(answer)), response)
-        except Refused:
-            return self._finish(protocol.api_error(response, self._sent_secret, self._clock.wall()))
-        except FlashbackError as failure:
-            return self._finish(failure, response)
-        if errors_in is not None:
-            for error in errors_in(value):
-                self._finish(error, response)
-        return value
-
     def _misdirected(self, got: str) -> DecodeError:
         # Whatever comes next on this connection may be another call's answer as well.
         if self._attempt is not None and self._attempt.connection is not None:
@@ -317,19 +316,19 @@ class Call(Scope):
         error._remark("cancelled while under way")
         return self._finish(error)
 
-    def _cut_off(self) -> FlashbackError:
+    def cut_off(self) -> FlashbackError:
         """Give the error of a call that was ended from outside of its attempts."""
         where = self._phase
         if where == "in an attempt":
             where = f"in attempt {self._attempts}, {_progress(self._attempt)}"
         if self.cut is Cut.CLOSED:
-            return ClientClosedError(f"client closed {where}")
+            return self._finish(ClientClosedError(f"client closed {where}"))
         error = DeadlineExceededError(
             f"the total time of {self._timeout.total} s is used up, {where}"
         )
         if self._last_error is not None:
             error._remark(f"before that: {self._last_error}")
-        return error
+        return self._finish(error)
 
     @property
     def _sent_secret(self) -> Secret:

@@ -167,29 +167,29 @@ def encode_day(day: str) -> bytes:
 
 def _parse(decoder: msgspec.json.Decoder[W], body: bytes) -> W:
     """Read JSON into its wire shape; an answer that says no is told apart from a broken one."""
-    wire = _read(decoder, body)
-    if isinstance(wire, _Answer) and wire.success is False:
-        raise Refused
-    return wire
-
-
-def _read(decoder: msgspec.json.Decoder[W], body: bytes) -> W:
     try:
         # The parser skips over unknown fields without a look at their encoding.
         if not body.isascii():
             body.decode()
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        if _says_no(body):
-            raise Refused from None
-        failure = _misfit(str(error))
-    except msgspec.DecodeError as error:
-        failure = _malformed(str(error), body)
-    except UnicodeDecodeError as error:
-        failure = DecodeError(f"the body is not UTF-8: byte {error.start} is none")
-    except RecursionError:
-        failure = DecodeError("the nesting of the JSON is too deep")
+        wire = decoder.decode(body)
+    except (ValueError, RecursionError) as error:
+        failure = _unreadable(error, body)
+    else:
+        if isinstance(wire, _Answer) and wire.success is False:
+            raise Refused
+        return wire
     raise failure
+
+
+def _unreadable(error: ValueError | RecursionError, body: bytes) -> DecodeError | Refused:
+    """Say why bytes are not the JSON that they should be."""
+    if isinstance(error, msgspec.ValidationError):
+        return Refused() if _says_no(body) else _misfit(str(error))
+    if isinstance(error, msgspec.DecodeError):
+        return _malformed(str(error), body)
+    if isinstance(error, UnicodeDecodeError):
+        return DecodeError(f"the body is not UTF-8: byte {error.start} is none")
+    return DecodeError("the nesting of the JSON is too deep")
 
 
 def _says_no(body: bytes) -> bool:
@@ -247,7 +247,7 @@ def _model(item: W, to_model: Callable[[W, Any], M], at: str) -> M:
 
 def _one_apart(item: bytes, at: str) -> tuple[str | None, BucketStats | DecodeError]:
     try:
-        model = _model(_read(_BUCKET_STATS, item), _to_bucket_stats, at)
+        model = _model(_parse(_BUCKET_STATS, item), _to_bucket_stats, at)
     except DecodeError as error:
         if not error.path.startswith(f"$.{at}"):
             path = f"$.{at}{error.path[1:]}"

@@ -81,7 +81,10 @@ class Scope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        self._deadlines.leave(self)
+        deadlines = self._deadlines
+        deadlines.scopes.discard(self)
+        if deadlines.closing:
+            deadlines.left.set()
         if self.cut is None:
             return False
         alone = self._task.uncancel() <= self._before
@@ -97,23 +100,18 @@ class Deadlines:
         self._monotonic = monotonic
         self.wakes_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
-        self._closing = False
-        self._left = asyncio.Event()
-
-    def leave(self, scope: Scope) -> None:
-        self.scopes.discard(scope)
-        if self._closing:
-            self._left.set()
+        self.closing = False
+        self.left = asyncio.Event()
 
     async def close(self) -> None:
         """Cut off every call but one that the closing task itself makes, and see them end."""
-        self._closing = True
+        self.closing = True
         own = asyncio.current_task()
         while others := [scope for scope in self.scopes if not scope.is_of(own)]:
             for scope in others:
                 scope.fire(Cut.CLOSED)
-            self._left.clear()
-            await self._left.wait()
+            self.left.clear()
+            await self.left.wait()
         self._stop_timer()
 
     def _stop_timer(self) -> None:

@@ -10,10 +10,17 @@ from flashback_async.bulk.report import Halt
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import ClientClosedError, EventLoopError, FlashbackError
 from flashback_async.http.auth import TokenSource
-from flashback_async.http.call import Call
+from flashback_async.http.call import LONG_BODY, Call
 from flashback_async.http.pool import Pool
 from flashback_async.http.retry import Budget
-from flashback_async.http.values import Clock, Request, SystemClock, TransportFactory
+from flashback_async.http.values import (
+    Clock,
+    Failure,
+    Request,
+    Response,
+    SystemClock,
+    TransportFactory,
+)
 
 T = TypeVar("T")
 
@@ -35,7 +42,7 @@ class Shared:
         self.clock: Clock = SystemClock()
         self._make_transport = make_transport
         self._borrowed = borrowed
-        self._pool: Pool | None = None
+        self.pool: Pool | None = None
         self._closed = False
 
     def check_open(self) -> None:
@@ -47,11 +54,6 @@ class Shared:
         if self._closed:
             raise ClientClosedError("the client is closed")
 
-    def pool_in_use(self) -> Pool | None:
-        """Give the open pool of the running loop, if there is one."""
-        pool = self._pool
-        return pool if pool is not None and pool.is_ready() else None
-
     def open_pool(self) -> Pool:
         """Give the pool of the running loop, and open it where there is none.
 
@@ -60,18 +62,18 @@ class Shared:
             EventLoopError: The client belongs to another live loop, or to the parent process.
         """
         self.check_open()
-        if self._pool is not None:
-            self._pool.check_use()
-            if not self._pool.is_stale:
-                return self._pool
+        if self.pool is not None:
+            self.pool.check_use()
+            if not self.pool.is_stale:
+                return self.pool
             if self._borrowed:
                 raise EventLoopError("the borrowed session belongs to an event loop that is gone")
-        self._pool = Pool(self._make_transport(), self.limits, self.clock)
-        return self._pool
+        self.pool = Pool(self._make_transport(), self.limits, self.clock)
+        return self.pool
 
     async def close(self) -> None:
         """End every call and close every connection; closing twice is fine."""
-        pool = self._pool
+        pool = self.pool
         if pool is not None:
             pool.check_use()
         self._closed = True
@@ -80,10 +82,10 @@ class Shared:
 
     def abandon(self) -> bool:
         """Let go of what nobody closed; tells whether there was something to close."""
-        if self._closed or self._pool is None:
+        if self._closed or self.pool is None:
             return False
         self._closed = True
-        self._pool.abandon()
+        self.pool.abandon()
         return True
 
 
@@ -111,11 +113,14 @@ class SessionManager:
         ``since`` is when the time of the call started, where that was before now.
         """
         shared = self.shared
-        call = None
+        call = result = None
         try:
+            pool = shared.pool
+            if pool is None or not pool.is_ready():
+                pool = shared.open_pool()
             call = Call(
                 request,
-                shared.pool_in_use() or shared.open_pool(),
+                pool,
                 shared.tokens,
                 shared.budget,
                 shared.clock,
@@ -124,10 +129,18 @@ class SessionManager:
                 halt,
                 since,
             )
-            result = await call.run(decode, errors_in)
-            if not isinstance(result, FlashbackError):
-                return result
-            failure: BaseException = result
+            with call:
+                answer = await call.exchange()
+                if isinstance(answer, Failure):
+                    answer = await call.recover(answer)
+                if isinstance(answer, Response) and len(answer.body) > LONG_BODY:
+                    result = await call.conclude_apart(answer, decode, errors_in)
+                else:
+                    result = call.conclude(answer, decode, errors_in)
+                if not isinstance(result, FlashbackError):
+                    return result
+            failure: BaseException
+            failure = result if isinstance(result, FlashbackError) else call.cut_off()
         except FlashbackError as error:
             error.operation, error.bucket_id = request.operation, request.bucket_id
             failure = error

@@ -138,7 +138,7 @@ class Play:
 
     @property
     def pool(self):
-        return self.client._manager.shared._pool
+        return self.client._manager.shared.pool
 
 
 # The situations: each gives what is to be cancelled.
@@ -692,7 +692,7 @@ async def test_L05_ten_thousand_cancellations_at_random_times(fault: Fault, quie
             group.create_task(cancel_some())
     assert kinds["cancelled"] >= most
     assert kinds["ended"] >= most // 100
-    assert client._manager.shared._pool.admission.flow.active == 0
+    assert client._manager.shared.pool.admission.flow.active == 0
     await turns(100)
     fault.wire(len(fault.server.requests))
 

@@ -116,7 +116,7 @@ async def test_L01_deadline_in_the_moment_that_the_slot_comes(fault: Fault):
     await fault.until(lambda: fault.server.requests)
     late = asyncio.create_task(client.status.get("late"))
     await turns()
-    pool = client._manager.shared._pool
+    pool = client._manager.shared.pool
     leave = pool.admission.leave
 
     def time_runs_out() -> None:
@@ -277,7 +277,7 @@ async def in_the_queue(fault: Fault) -> FlashbackClient:
     await fault.serve()
     client = fault.client(limits=Limits(max_concurrency=1))
     await client.status.get("first")
-    admission = client._manager.shared._pool.admission
+    admission = client._manager.shared.pool.admission
     admission.flow.take()
     asyncio.get_running_loop().call_later(0.2, admission.leave)
     return client
@@ -331,7 +331,7 @@ async def test_L04_the_callers_own_timeout_stays_the_callers(
     assert how != "timeout" or scope.expired()
     assert asyncio.current_task().cancelling() == 0
     fault.must_be_safe(caught)
-    await fault.until(lambda: client._manager.shared._pool.admission.flow.active == 0)
+    await fault.until(lambda: client._manager.shared.pool.admission.flow.active == 0)
     fault.wire(PLACES[place])
 
 
@@ -367,7 +367,7 @@ async def test_L06_cancelled_fan_out_leaves_no_child(fault: Fault, quiet: None):
         await fault.result(run)
     assert run.cancelled()
     assert len(asyncio.all_tasks() - fault.server.tasks) == before  # at once, not only in the end
-    assert client._manager.shared._pool.admission.flow.active == 0
+    assert client._manager.shared.pool.admission.flow.active == 0
     fault.wire(500)
 
 
@@ -470,8 +470,8 @@ async def test_L08_close_ends_a_call_wherever_it_is(
     await fault.error(call, ClientClosedError, says="client closed")
     assert call.cancelling() == 0
     if place is in_the_queue:
-        client._manager.shared._pool.admission.leave()
-        client._manager.shared._pool.admission.leave = lambda: None  # the timer's
+        client._manager.shared.pool.admission.leave()
+        client._manager.shared.pool.admission.leave = lambda: None  # the timer's
     fault.wire(PLACES[place])
 
 
@@ -796,7 +796,7 @@ def test_L13_client_made_outside_of_any_loop():
     client = FlashbackClient(TOKEN, base_url="http://127.0.0.1:1")
     view = client.with_options(timeout=Timeout(total=5.0))
     assert "FlashbackClient" in repr(view)
-    assert client._manager.shared._pool is None  # nothing is open yet
+    assert client._manager.shared.pool is None  # nothing is open yet
 
     async def use() -> list[str]:
         async with ScriptedServer() as served, FlashbackClient(TOKEN, base_url=served.url) as other:
@@ -838,7 +838,7 @@ FORK = """
         async with ScriptedServer() as served:
             client = FlashbackClient("any-token", base_url=served.url)
             await client.status.get("before")
-            session = client._manager.shared._pool.transport._session
+            session = client._manager.shared.pool.transport._session
             reader, writer = os.pipe()
             child = os.fork()
             if not child:
@@ -1181,7 +1181,7 @@ async def test_L21_consumer_leaves_the_loop(fault: Fault, named: bool, asynchron
         gc.collect()
         await turns(20)
         assert workers_left() == 0
-    assert client._manager.shared._pool.admission.flow.active == 0
+    assert client._manager.shared.pool.admission.flow.active == 0
     fault.wire(9)
 
 

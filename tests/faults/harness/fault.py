@@ -91,7 +91,7 @@ class Fault:
 
     def idle(self) -> int:
         """Count the living connections that the first client keeps for reuse."""
-        connector = self.clients[0]._manager.shared._pool.transport._session.connector
+        connector = self.clients[0]._manager.shared.pool.transport._session.connector
         return sum(
             handler.is_connected() for kept in connector._conns.values() for handler, _ in kept
         )
@@ -229,7 +229,7 @@ class Fault:
     def _left_by_calls(self) -> list[str]:
         left = self._left_tasks()
         for client in self.clients:
-            pool = client._manager.shared._pool
+            pool = client._manager.shared.pool
             if pool is None:
                 continue
             session = pool.transport._session

@@ -234,7 +234,7 @@ def test_another_process_is_refused(make_loop):
     loop = make_loop()
     bench = loop.run(make_bench(OK))
     loop.run(call(bench))
-    pool = bench.shared._pool
+    pool = bench.shared.pool
     pool.disown()  # as in the child of a fork
     for use in (call(bench), bench.shared.close()):
         with pytest.raises(EventLoopError, match=f"process {os.getpid()} before it forked"):
@@ -300,11 +300,12 @@ def test_the_end_of_the_loop_ends_calls_and_closes_the_pool(make_loop):
 
 async def test_what_is_ready_is_used_without_further_checks():
     async with Bench(OK) as bench:
-        assert bench.shared.pool_in_use() is None
+        assert bench.shared.pool is None
         await call(bench)
-        in_use = bench.shared.pool_in_use()
+        in_use = bench.shared.pool
+        assert in_use.is_ready()
         assert in_use is bench.shared.open_pool()
         began = now()
         await bench.shared.close()
         assert now() == began
-        assert bench.shared.pool_in_use() is None
+        assert not in_use.is_ready()
