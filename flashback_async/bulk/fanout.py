@@ -242,7 +242,7 @@ class _Workers(Generic[K, V]):
             while len(self.done) >= self._concurrency and not self._stopped:
                 self._room.clear()
                 await self._room.wait()
-            if not self._goes_on():
+            if self._halt.error is not None or self._stopped:
                 self._stop_reading()
                 return
             item = await self._take_key() if self._plain is None else self._next_key(self._plain)

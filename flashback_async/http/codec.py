@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from operator import eq
 from typing import Any, TypeVar
 
 import msgspec
@@ -113,7 +115,7 @@ def decode_status(body: bytes, asked: str) -> BucketStatus:
         Misdirected: It is about another bucket.
     """
     wire = _parse(_STATUS, body)
-    nodes = _models(_present(wire.nodes, "nodeStatus"), _to_node_status, "nodeStatus")
+    nodes = _models(_present(wire.nodes, "nodeStatus"), _to_node_statuses, "nodeStatus")
     if wire.bucket_id is None:
         return BucketStatus(asked, tuple(nodes))
     if wire.bucket_id != asked and wire.bucket_id.casefold() != asked.casefold():
@@ -227,18 +229,18 @@ def _present(items: list[W] | msgspec.UnsetType, name: str) -> list[W]:
     return items
 
 
-def _models(items: list[W], to_model: Callable[[W, Any], M], name: str) -> list[M]:
+def _models(items: list[W], to_models: Callable[[list[W], Any], list[M]], name: str) -> list[M]:
     try:
-        return [to_model(item, None) for item in items]
+        return to_models(items, None)
     except _BadField:
         pass
     # Once more, slowly: to the item that is bad.
-    return [_model(item, to_model, f"{name}[{n}]") for n, item in enumerate(items)]
+    return [_model(item, to_models, f"{name}[{n}]") for n, item in enumerate(items)]
 
 
-def _model(item: W, to_model: Callable[[W, Any], M], at: str) -> M:
+def _model(item: W, to_models: Callable[[list[W], Any], list[M]], at: str) -> M:
     try:
-        return to_model(item, None)
+        return to_models([item], None)[0]
     except _BadField as bad:
         path = f"$.{at}.{bad.field}"
         failure = DecodeError(f"{path}: {bad.rule}", path=path)
@@ -292,46 +294,57 @@ def _utc(value: datetime | None, field: str) -> datetime | None:
 _STATES: dict[str | None, NodeState] = {state.value: state for state in NodeState}
 
 
-def _node_status(wire: _NodeStatus, _: type[NodeStatus]) -> NodeStatus:
-    latency = wire.latency_ms if wire.latency_ms is not None else wire.latency_ms_
-    return NodeStatus(
-        wire.ip,
-        wire.region,
-        wire.version,
-        _STATES.get(wire.status, wire.status),
-        latency,
-        _utc(wire.last_updated, "lastUpdated"),
-    )
+# A hook is for a list, since a call for each item would cost as much again as the item.
 
 
-def _bucket_stats(wire: _BucketStats, _: type[BucketStats]) -> BucketStats:
-    return BucketStats(
-        wire.bucket_id,
-        _count(wire.total_count, "totalCount"),
-        _count(wire.total_upload_bytes, "totalUploadBytes"),
-        _count(wire.total_download_bytes, "totalDownloadBytes"),
-        _count(wire.total_size_change, "totalSizeChange"),
-    )
+def _node_statuses(items: list[_NodeStatus], _: object) -> list[NodeStatus]:
+    return [
+        NodeStatus(
+            wire.ip,
+            wire.region,
+            wire.version,
+            _STATES.get(wire.status, wire.status),
+            wire.latency_ms_ if wire.latency_ms is None else wire.latency_ms,
+            at if (at := wire.last_updated) and at.tzinfo is UTC else _utc(at, "lastUpdated"),
+        )
+        for wire in items
+    ]
 
 
-def _daily_node_stats(wire: _DailyNodeStats, _: type[DailyNodeStats]) -> DailyNodeStats:
-    return DailyNodeStats(
-        wire.ip,
-        wire.host,
-        wire.perc_uptime,
-        wire.avg_latency_ms,
-        wire.version,
-        _STATES.get(wire.node_status, wire.node_status),
-        _utc(wire.last_updated, "last_updated"),
-        wire.last_latency_ms,
-    )
+def _bucket_stats(items: list[_BucketStats], _: object) -> list[BucketStats]:
+    return [
+        BucketStats(
+            wire.bucket_id,
+            _count(wire.total_count, "totalCount"),
+            _count(wire.total_upload_bytes, "totalUploadBytes"),
+            _count(wire.total_download_bytes, "totalDownloadBytes"),
+            _count(wire.total_size_change, "totalSizeChange"),
+        )
+        for wire in items
+    ]
+
+
+def _daily_node_stats(items: list[_DailyNodeStats], _: object) -> list[DailyNodeStats]:
+    return [
+        DailyNodeStats(
+            wire.ip,
+            wire.host,
+            wire.perc_uptime,
+            wire.avg_latency_ms,
+            wire.version,
+            _STATES.get(wire.node_status, wire.node_status),
+            _utc(wire.last_updated, "last_updated"),
+            wire.last_latency_ms,
+        )
+        for wire in items
+    ]
 
 
 _converter = make_converter()
-_converter.register_structure_hook(NodeStatus, _node_status)
-_converter.register_structure_hook(BucketStats, _bucket_stats)
-_converter.register_structure_hook(DailyNodeStats, _daily_node_stats)
+_converter.register_structure_hook_func(partial(eq, list[NodeStatus]), _node_statuses)
+_converter.register_structure_hook_func(partial(eq, list[BucketStats]), _bucket_stats)
+_converter.register_structure_hook_func(partial(eq, list[DailyNodeStats]), _daily_node_stats)
 # Looked up once: the converter's own dispatch costs as much as a small model.
-_to_node_status = _converter.get_structure_hook(NodeStatus)
-_to_bucket_stats = _converter.get_structure_hook(BucketStats)
-_to_daily_node_stats = _converter.get_structure_hook(DailyNodeStats)
+_to_node_statuses = _converter.get_structure_hook(list[NodeStatus])
+_to_bucket_stats = _converter.get_structure_hook(list[BucketStats])
+_to_daily_node_stats = _converter.get_structure_hook(list[DailyNodeStats])

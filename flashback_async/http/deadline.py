@@ -42,7 +42,7 @@ class Scope:
 
     def until(self, when: float | None, reason: Cut) -> None:
         """Move the moment at which the task is cut off; None waits without end."""
-        if self.cut is Cut.ATTEMPT:
+        if self.cut is not None:
             self.absorbs(Cut.ATTEMPT)  # the attempt ended all the same, or held it back
         self.when = when
         self._reason = reason

@@ -229,6 +229,9 @@ class _Response(aiohttp.ClientResponse):
             raise _Dropped(error) from None
 
 
+_connect = aiohttp.TCPConnector.connect  # ``super()`` would be looked up for every request
+
+
 class _Connector(aiohttp.TCPConnector):
     """Connect once for an attempt, tell new from used connections, and use no dirty one again.
 
@@ -247,7 +250,7 @@ class _Connector(aiohttp.TCPConnector):
         attempt = self.attempts[asyncio.current_task(self._loop)]
         while True:
             try:
-                connection = await super().connect(req, traces, timeout)
+                connection = await _connect(self, req, traces, timeout)
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
                 raise _Dropped(error) from None
             handler = connection.protocol

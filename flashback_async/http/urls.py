@@ -119,8 +119,10 @@ def segment(bucket_id: object, operation: str | None = None) -> str:
     Raises:
         InvalidArgumentError: It breaks a rule, which the message names.
     """
-    if type(bucket_id) is str and _PLAIN_ID.fullmatch(bucket_id) and bucket_id not in _DOTS:
-        return bucket_id  # as nearly every id: checked and encoded in one look
+    # Nearly every id is letters, digits and dashes; a pattern takes three times as long to tell.
+    if type(bucket_id) is str and bucket_id.isascii() and len(bucket_id) <= MAX_ID_LENGTH:
+        if bucket_id.replace("-", "").isalnum():
+            return bucket_id
     return _encoded(check_bucket_id(bucket_id, operation))
 
 
