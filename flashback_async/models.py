@@ -16,7 +16,7 @@ class NodeState(StrEnum):
     DISCONNECTED = "DISCONNECTED"
 
 
-@frozen(slots=True)
+@frozen(slots=True, weakref_slot=False)
 class BucketStats:
     """Hold the traffic counters of one bucket (``GET /bucket/stats``).
 
@@ -38,7 +38,7 @@ class BucketStats:
     total_size_change: int | None
 
 
-@frozen(slots=True)
+@frozen(slots=True, weakref_slot=False)
 class NodeStatus:
     """Hold the state of one node now (``nodeStatus[]`` of ``GET /bucket/{bucketId}/status``).
 
@@ -61,7 +61,7 @@ class NodeStatus:
     last_updated: datetime | None
 
 
-@frozen(slots=True)
+@frozen(slots=True, weakref_slot=False)
 class BucketStatus:
     """Hold the state of a bucket's nodes (``GET /bucket/{bucketId}/status``).
 
@@ -74,7 +74,7 @@ class BucketStatus:
     nodes: tuple[NodeStatus, ...]
 
 
-@frozen(slots=True)
+@frozen(slots=True, weakref_slot=False)
 class DailyNodeStats:
     """Hold how one node did on one day (``nodeStats[]`` of ``POST /bucket/{bucketId}/stats``).
 

@@ -25,6 +25,7 @@ from flashback_async.errors import (
     InvalidArgumentError,
     show,
 )
+from flashback_async.frozen import mutable_twin
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -121,6 +122,9 @@ async def _outcomes(
             yield outcome
     finally:
         await workers.stop()
+
+
+_outcome = mutable_twin(Outcome)
 
 
 class _Workers(Generic[K, V]):
@@ -233,7 +237,9 @@ class _Workers(Generic[K, V]):
                 if self._stopped or not self._expired:
                     raise
                 error = self._halted(key, under_way=True)
-            self.done.append(Outcome(index, key, value, error, time.monotonic() - started))
+            outcome = _outcome(index, key, value, error, time.monotonic() - started)
+            outcome.__class__ = Outcome
+            self.done.append(outcome)
             self._news.set()
             # What has come in is all read before anyone asks for more: requests then leave in
             # one go, which wakes the server and the network less often.

@@ -13,7 +13,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@frozen(slots=True)
+@frozen(slots=True, weakref_slot=False)
 class Outcome(Generic[K, V]):
     """Hold what came of one key: a value or an error.
 

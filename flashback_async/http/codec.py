@@ -13,6 +13,7 @@ import msgspec
 from cattrs.preconf.msgspec import make_converter
 
 from flashback_async.errors import DecodeError
+from flashback_async.frozen import mutable_twin
 from flashback_async.http.values import Misdirected, Refused
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
 
@@ -279,9 +280,9 @@ def _count(value: int | str | None, field: str) -> int | None:
     raise _BadField(field, "expected an integer of 64 bits, got a larger one")
 
 
-def _utc(value: datetime | None, field: str) -> datetime | None:
+def _utc(value: datetime, field: str) -> datetime:
     """Read a time; without an offset it is UTC."""
-    if value is None or value.tzinfo is UTC:
+    if value.tzinfo is UTC:
         return value
     if value.tzinfo is None:
         return value.replace(tzinfo=UTC)
@@ -296,48 +297,61 @@ _STATES: dict[str | None, NodeState] = {state.value: state for state in NodeStat
 
 # A hook is for a list, since a call for each item would cost as much again as the item.
 
+_node = mutable_twin(NodeStatus)
+_stats = mutable_twin(BucketStats)
+_daily = mutable_twin(DailyNodeStats)
+
 
 def _node_statuses(items: list[_NodeStatus], _: object) -> list[NodeStatus]:
-    return [
-        NodeStatus(
+    models = []
+    for wire in items:
+        updated = wire.last_updated
+        if updated is not None and updated.tzinfo is not UTC:
+            updated = _utc(updated, "lastUpdated")
+        model = _node(
             wire.ip,
             wire.region,
             wire.version,
             _STATES.get(wire.status, wire.status),
             wire.latency_ms_ if wire.latency_ms is None else wire.latency_ms,
-            at if (at := wire.last_updated) and at.tzinfo is UTC else _utc(at, "lastUpdated"),
+            updated,
         )
-        for wire in items
-    ]
+        model.__class__ = NodeStatus
+        models.append(model)
+    return models
 
 
 def _bucket_stats(items: list[_BucketStats], _: object) -> list[BucketStats]:
-    return [
-        BucketStats(
+    models = []
+    for wire in items:
+        model = _stats(
             wire.bucket_id,
             _count(wire.total_count, "totalCount"),
             _count(wire.total_upload_bytes, "totalUploadBytes"),
             _count(wire.total_download_bytes, "totalDownloadBytes"),
             _count(wire.total_size_change, "totalSizeChange"),
         )
-        for wire in items
-    ]
+        model.__class__ = BucketStats
+        models.append(model)
+    return models
 
 
 def _daily_node_stats(items: list[_DailyNodeStats], _: object) -> list[DailyNodeStats]:
-    return [
-        DailyNodeStats(
+    models = []
+    for wire in items:
+        model = _daily(
             wire.ip,
             wire.host,
             wire.perc_uptime,
             wire.avg_latency_ms,
             wire.version,
             _STATES.get(wire.node_status, wire.node_status),
-            _utc(wire.last_updated, "last_updated"),
+            None if wire.last_updated is None else _utc(wire.last_updated, "last_updated"),
             wire.last_latency_ms,
         )
-        for wire in items
-    ]
+        model.__class__ = DailyNodeStats
+        models.append(model)
+    return models
 
 
 _converter = make_converter()

@@ -119,11 +119,14 @@ def segment(bucket_id: object, operation: str | None = None) -> str:
     Raises:
         InvalidArgumentError: It breaks a rule, which the message names.
     """
-    # Nearly every id is letters, digits and dashes; a pattern takes three times as long to tell.
-    if type(bucket_id) is str and bucket_id.isascii() and len(bucket_id) <= MAX_ID_LENGTH:
-        if bucket_id.replace("-", "").isalnum():
-            return bucket_id
+    # Nearly every id is letters, digits and dashes; a pattern is slow to tell.
+    if type(bucket_id) is str and len(bucket_id) <= MAX_ID_LENGTH and _is_plain(bucket_id):
+        return bucket_id
     return _encoded(check_bucket_id(bucket_id, operation))
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.replace("-", "").isalnum()
 
 
 def list_target(bucket_ids: tuple[str, ...] | None) -> str:

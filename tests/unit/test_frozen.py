@@ -1,0 +1,60 @@
+"""What a twin makes is in no way different from what the frozen class makes."""
+
+import copy
+import pickle
+from datetime import UTC, datetime
+
+import attrs
+import pytest
+
+from flashback_async import BucketStats, DailyNodeStats, NodeState, NodeStatus, Outcome
+from flashback_async.frozen import mutable_twin
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+MADE = [
+    (NodeStatus, ("10.0.0.1", "us", "1.2", NodeState.ONLINE, 45.0, NOON)),
+    (BucketStats, ("b", 1, 2, 3, None)),
+    (DailyNodeStats, ("10.0.0.1", "h", 99.9, 45.0, "1.2", NodeState.ONLINE, NOON, 40.0)),
+    (Outcome, (0, "b", [], None, 0.5)),
+]
+kinds = pytest.mark.parametrize(("kind", "values"), MADE, ids=[kind.__name__ for kind, _ in MADE])
+
+
+def twin_of(kind, values):
+    made = mutable_twin(kind)(*values)
+    made.__class__ = kind
+    return made
+
+
+@kinds
+def test_it_is_the_same_in_all_that_can_be_asked(kind, values):
+    made, expected = twin_of(kind, values), kind(*values)
+    assert type(made) is kind
+    assert made == expected
+    assert repr(made) == repr(expected)
+    assert attrs.astuple(made) == values
+    assert copy.copy(made) == attrs.evolve(made) == expected
+    assert pickle.loads(pickle.dumps(made)) == expected
+    if kind is not Outcome:  # which may hold anything
+        assert hash(made) == hash(expected)
+
+
+@kinds
+def test_it_is_frozen(kind, values):
+    made = twin_of(kind, values)
+    name = attrs.fields(kind)[0].name
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(made, name, "other")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        delattr(made, name)
+    with pytest.raises(AttributeError):
+        made.other = 1
+
+
+def test_a_class_of_another_layout_is_refused_by_python():
+    @attrs.frozen
+    class Loose:
+        a: int
+
+    with pytest.raises(TypeError, match="layout"):
+        twin_of(Loose, (1,))
