@@ -108,7 +108,7 @@ class Call(Scope):
             attempt = self._begin_attempt(secret, fresh)
             answer = await self._pool.transport.send(self._request, secret, attempt)
             if isinstance(answer, Response):
-                answer = self._decipher(answer)
+                answer = self._decipher(answer, attempt)
             elif isinstance(answer.error, ClientClosedError | ConfigurationError):
                 self._attempts -= 1  # the borrowed session cannot be used: nothing was sent
         except asyncio.CancelledError:
@@ -147,20 +147,8 @@ class Call(Scope):
         """Give the decoded answer, or the error that the call ends with."""
         if isinstance(answer, Failure):
             return self._finish(answer.error)
-        if self._plan is None:  # else the retries have settled what they cost
-            self._budget.reward()
-        try:
-            value = decode(answer.body)
-        except Misdirected as about:
-            return self._finish(self._misdirected(str(about)), answer)
-        except Refused:
-            return self._finish(protocol.api_error(answer, self._sent_secret, self._clock.wall()))
-        except FlashbackError as failure:
-            return self._finish(failure, answer)
-        if errors_in is not None:
-            for error in errors_in(value):
-                self._finish(error, answer)
-        return value
+        self._reward()
+        return self._decode(answer, decode, errors_in)
 
     async def conclude_apart(
         self,
@@ -171,7 +159,8 @@ class Call(Scope):
         """Decode a long answer in a thread; no time runs out on it, for its last byte is here."""
         self._phase = "decoding the answer"
         self.until(None, Cut.TOTAL)
-        return await asyncio.to_thread(self.conclude, answer, decode, errors_in)
+        self._reward()
+        return await asyncio.to_thread(self._decode, answer, decode, errors_in)
 
     # Attempts.
 
@@ -204,9 +193,7 @@ class Call(Scope):
         """Start the time of an attempt, or what is left of the call's."""
         now = self._clock.monotonic()
         attempt = Attempt(self._timeout.connect, fresh, began=now)
-        if self._ends == math.inf:
-            self._ends = now + self._timeout.total
-        ends = self._ends
+        ends = self._total_end()
         if now + self._timeout.attempt < ends:
             self.until(now + self._timeout.attempt, Cut.ATTEMPT)
         else:
@@ -261,13 +248,12 @@ class Call(Scope):
 
     # Answers.
 
-    def _decipher(self, response: Response) -> Answer:
+    def _decipher(self, response: Response, attempt: Attempt) -> Answer:
         """Tell data from a refusal, and let the whole client learn from the answer."""
         if protocol.is_data(response.status, response.headers):
             self._pool.admission.flow.answered()
             return response
-        if self._attempt is not None:
-            self._attempt.head = response
+        attempt.head = response
         failure = protocol.failure_of(response, self._sent_secret, self._clock.wall())
         if failure.retry is Retry.THROTTLED:
             self._throttle(failure)
@@ -297,6 +283,30 @@ class Call(Scope):
             self._log(logging.WARNING, "%s: token rejected", error=error)
         if self._halt is not None and (self._refreshed or not self._tokens.can_refresh):
             self._halt.error = copy.copy(error)
+
+    def _reward(self) -> None:
+        """Count a success, unless retries have settled what they cost already."""
+        if self._plan is None:
+            self._budget.reward()
+
+    def _decode(
+        self,
+        answer: Response,
+        decode: Callable[[bytes], T],
+        errors_in: Callable[[T], Iterable[FlashbackError]] | None,
+    ) -> T | FlashbackError:
+        try:
+            value = decode(answer.body)
+        except Misdirected as about:
+            return self._finish(self._misdirected(str(about)), answer)
+        except Refused:
+            return self._finish(protocol.api_error(answer, self._sent_secret, self._clock.wall()))
+        except FlashbackError as failure:
+            return self._finish(failure, answer)
+        if errors_in is not None:
+            for error in errors_in(value):
+                self._finish(error, answer)
+        return value
 
     def _misdirected(self, got: str) -> DecodeError:
         # Whatever comes next on this connection may be another call's answer as well.

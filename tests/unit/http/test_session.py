@@ -230,12 +230,14 @@ def test_a_client_closed_in_a_later_loop_is_closed(make_loop):
         second.run(call(bench))
 
 
-def test_another_process_is_refused(make_loop):
+def test_another_process_is_refused(make_loop, monkeypatch):
     loop = make_loop()
     bench = loop.run(make_bench(OK))
     loop.run(call(bench))
     pool = bench.shared.pool
-    pool.disown()  # as in the child of a fork
+    with monkeypatch.context() as patch:
+        patch.setattr(pools, "_pools", [pool])
+        pools._disown_pools()  # as in the child of a fork
     for use in (call(bench), bench.shared.close()):
         with pytest.raises(EventLoopError, match=f"process {os.getpid()} before it forked"):
             loop.run(use)
