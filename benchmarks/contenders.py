@@ -135,13 +135,13 @@ class Node:
     version: str
     status: str
     latency_ms: float
-    lastUpdated: datetime  # noqa: N815 - named as on the wire
+    lastUpdated: datetime
 
 
 @attrs.define
 class Status:
-    bucketId: str  # noqa: N815
-    nodeStatus: list[Node]  # noqa: N815
+    bucketId: str
+    nodeStatus: list[Node]
 
 
 @attrs.define
@@ -158,16 +158,16 @@ class DailyNode:
 
 @attrs.define
 class Daily:
-    nodeStats: list[DailyNode]  # noqa: N815
+    nodeStats: list[DailyNode]
 
 
 @attrs.define
 class Stats:
-    bucketId: str  # noqa: N815
-    totalCount: int  # noqa: N815
-    totalUploadBytes: int  # noqa: N815
-    totalDownloadBytes: int  # noqa: N815
-    totalSizeChange: int  # noqa: N815
+    bucketId: str
+    totalCount: int
+    totalUploadBytes: int
+    totalDownloadBytes: int
+    totalSizeChange: int
 
 
 @attrs.define

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import attrs
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped] # it has no types
 from attrs import field
 
 from benchmarks.answers import TOKEN, bucket_id

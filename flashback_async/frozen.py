@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import attrs
 
-M = TypeVar("M")
+M = TypeVar("M", bound=attrs.AttrsInstance)
 
 
 def mutable_twin(kind: type[M]) -> Callable[..., M]:
@@ -19,6 +19,6 @@ def mutable_twin(kind: type[M]) -> Callable[..., M]:
     one layout; attrs' slot for weak references would be in the way.
     """
     # The class itself, with its fields in order; typed as what its instances are going to be.
-    fields = {field.name: attrs.field() for field in attrs.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name: attrs.field() for field in attrs.fields(kind)}
     bases = getattr(kind, "__orig_bases__", (object,))
     return attrs.make_class(f"_{kind.__name__}", fields, bases, slots=True, weakref_slot=False)
