@@ -15,9 +15,9 @@ from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
 from flashback_async.http.auth import seal, token_source
 from flashback_async.http.session import SessionManager, Shared
-from flashback_async.http.transport import AiohttpTransport, capacity, check_session
+from flashback_async.http.transport import AiohttpTransport, capacity, check_session, own_headers
 from flashback_async.http.urls import canonical_base_url, proxy_for
-from flashback_async.http.values import Secret, TokenProvider
+from flashback_async.http.values import Secret, TokenProvider, TransportFactory
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
@@ -93,9 +93,10 @@ class FlashbackClient:
         most = capacity(session, limits.max_concurrency)
         limits = attrs.evolve(limits, max_concurrency=most)
         _check_type("timeout", timeout, Timeout)
-        make_transport = partial(
+        make_transport: TransportFactory = partial(
             AiohttpTransport,
             base_url,
+            headers=own_headers(),  # here, for a call may come to a process out of descriptors
             longest_lookup=min(timeout.connect, timeout.attempt, timeout.total),
             max_response_bytes=limits.max_response_bytes,
             proxy=proxy_to_use,

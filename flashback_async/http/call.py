@@ -15,7 +15,6 @@ from flashback_async.errors import (
     APIError,
     AuthenticationError,
     ClientClosedError,
-    ConfigurationError,
     DeadlineExceededError,
     DecodeError,
     FlashbackError,
@@ -109,8 +108,8 @@ class Call(Scope):
             answer = await self._pool.transport.send(self._request, secret, attempt)
             if isinstance(answer, Response):
                 answer = self._decipher(answer, attempt)
-            elif isinstance(answer.error, ClientClosedError | ConfigurationError):
-                self._attempts -= 1  # the borrowed session cannot be used: nothing was sent
+            elif not answer.sent:
+                self._attempts -= 1
         except asyncio.CancelledError:
             if not self.absorbs(Cut.ATTEMPT):
                 raise

@@ -43,6 +43,7 @@ class AiohttpTransport:
         self,
         base_url: str,
         *,
+        headers: Mapping[str, str],
         longest_lookup: float,
         max_response_bytes: int,
         proxy: Secret | None,
@@ -50,6 +51,7 @@ class AiohttpTransport:
         session: aiohttp.ClientSession | None,
     ) -> None:
         self._base_url = base_url
+        self._own_headers = headers
         self._base = URL(base_url, encoded=True)
         self._prefix = self._base.raw_path.rstrip("/")
         self._longest_lookup = longest_lookup
@@ -76,7 +78,7 @@ class AiohttpTransport:
             connector=self._connector,
             response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_own_headers(),
+            headers=self._own_headers,
             read_bufsize=_READ_BUFFER,
         )
 
@@ -87,7 +89,7 @@ class AiohttpTransport:
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
         session = self._session
         if session is None or session.closed:
-            return Failure(errors.ClientClosedError("the aiohttp session is closed"))
+            return _unsent(errors.ClientClosedError("the aiohttp session is closed"))
         task = asyncio.current_task(self._loop)
         if self._connector is not None:
             self._connector.attempts[task] = attempt
@@ -122,7 +124,7 @@ class AiohttpTransport:
             if not session.trust_env or "AUTHORIZATION" not in str(error):
                 raise
             text = "a .netrc entry, read because the session has trust_env, hides the token"
-            return Failure(errors.ConfigurationError(text))
+            return _unsent(errors.ConfigurationError(text))
         finally:
             if self._connector is not None:
                 del self._connector.attempts[task]
@@ -140,7 +142,7 @@ class AiohttpTransport:
         """Give what an exchange adds to the headers of the session."""
         content = None if body is None else _CONTENT
         if self._borrowed is not None:
-            return {hdrs.AUTHORIZATION: _bearer(secret), **_own_headers(), **(content or {})}
+            return {hdrs.AUTHORIZATION: _bearer(secret), **self._own_headers, **(content or {})}
         if secret is not self._known:
             # Kept there, it need not be merged in for every request, each of which takes a copy.
             session.headers[hdrs.AUTHORIZATION] = _bearer(secret)
@@ -295,8 +297,8 @@ class _Resolver(AbstractResolver):
 
 
 @cache
-def _own_headers() -> dict[str, str]:
-    """Give the headers that are the same for every request."""
+def own_headers() -> dict[str, str]:
+    """Give the headers that are the same for every request; reads files of what is installed."""
     ours, theirs = (
         ".".join(text.split(".")[:2]) for text in (version("flashback-async"), aiohttp.__version__)
     )
@@ -325,6 +327,10 @@ async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
         blocks.append(block)
         size += len(block)
     return b"".join(blocks)
+
+
+def _unsent(error: errors.FlashbackError) -> Failure:
+    return Failure(error, sent=False)
 
 
 def _too_large(what: str, limit: int) -> Failure:

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import NamedTuple, NoReturn, Protocol
+from typing import Literal, NamedTuple, NoReturn, Protocol
 
 from attrs import frozen
 
@@ -67,12 +67,13 @@ class Failure:
     """Why an exchange gave no answer to decode.
 
     ``stale`` says that a connection used before was gone before any byte of an answer: the
-    server has most likely not seen the request.
+    server has most likely not seen the request. ``sent`` is False where nothing could be sent.
     """
 
     error: FlashbackError
     retry: Retry = Retry.NEVER
     stale: bool = False
+    sent: bool = True
 
 
 class Connection(Protocol):
@@ -91,10 +92,10 @@ class Attempt:
 
     # Set on an attempt only once it has come so far.
     reused = False
-    phase = "connect"
+    phase: Literal["connect", "headers", "body"] = "connect"
     received = 0  # bytes of the body
     expected: int | None = None
-    head: Response | None = None  # how an answer began that was not read in one go
+    head: Response | None = None  # how an answer began; set before any failure that is about it
     connection: Connection | None = None
 
     def __init__(self, connect: float, fresh: bool = False, began: float = 0.0) -> None:
@@ -133,7 +134,7 @@ class Transport(Protocol):
     """One exchange over the network; the seam beside which another transport can stand."""
 
     def open(self) -> None:
-        """Make what belongs to the running loop; nothing is sent."""
+        """Make what belongs to the running loop; nothing is sent, and no file is opened."""
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
         """Make one exchange, without any retry; only cancellation is raised."""

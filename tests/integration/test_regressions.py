@@ -566,6 +566,43 @@ async def test_waiting_for_a_connection_of_a_borrowed_session_is_no_timeout(limi
     report.raise_for_errors()
 
 
+_FIRST_CALL = """
+import asyncio, os, resource
+from flashback_async import FlashbackClient
+
+async def main():
+    client = FlashbackClient("token", base_url="http://127.0.0.1:9")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    taken = []
+    try:
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        pass
+    try:
+        await client.status.get("b")
+    except Exception as error:
+        print(type(error).__name__, error)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+    await client.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors have no limit there")
+async def test_the_first_call_of_a_process_out_of_descriptors_has_an_error_of_ours():
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-c", _FIRST_CALL],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert output.startswith(b"ConnectError no connection to 127.0.0.1:9")
+
+
 # The command line.
 
 

@@ -225,7 +225,7 @@ async def test_an_empty_budget_ends_calls_and_is_logged_once(caplog):
 
 
 async def test_a_transport_that_is_closed_has_sent_nothing():
-    async with Bench(Failure(ClientClosedError("the session is closed"))) as bench:
+    async with Bench(Failure(ClientClosedError("the session is closed"), sent=False)) as bench:
         error = await fails(bench, ClientClosedError)
         assert error.attempts == 0
 

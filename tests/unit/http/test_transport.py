@@ -37,6 +37,7 @@ ASK = Request("status.get", "GET", "/bucket/b/status", "b")
 def make(base_url="https://api.test", proxy=None, session=None):
     return AiohttpTransport(
         base_url,
+        headers=module.own_headers(),
         longest_lookup=5.0,
         max_response_bytes=1000,
         proxy=proxy and Secret(proxy),
