@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import string
 import unicodedata
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import TypeGuard, cast
 from urllib.parse import SplitResult, quote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -19,6 +22,7 @@ MAX_URL_BYTES = 4000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Ids of these characters stand in a URL as they are; the two dot segments are caught apart.
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+_PLAIN = f"{string.ascii_letters}{string.digits}_~-".encode()
 _DOTS = (".", "..")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -119,21 +123,43 @@ def segment(bucket_id: object, operation: str | None = None) -> str:
     Raises:
         InvalidArgumentError: It breaks a rule, which the message names.
     """
-    # Nearly every id is letters, digits and dashes; a pattern is slow to tell.
-    if type(bucket_id) is str and len(bucket_id) <= MAX_ID_LENGTH and _is_plain(bucket_id):
+    if type(bucket_id) is str and 0 < len(bucket_id) <= MAX_ID_LENGTH and _is_plain(bucket_id):
         return bucket_id
     return _encoded(check_bucket_id(bucket_id, operation))
 
 
 def _is_plain(text: str) -> bool:
-    return text.isascii() and text.replace("-", "").isalnum()
+    """Tell whether text is of plain characters alone, as nearly every id is; without dots."""
+    return text.isascii() and not text.encode().translate(None, _PLAIN)
 
 
-def list_target(bucket_ids: tuple[str, ...] | None) -> str:
+def check_listed_ids(bucket_ids: Iterable[object], operation: str) -> list[str]:
+    """Check ids that share one comma-separated value, each as ``check_bucket_id`` does.
+
+    Raises:
+        InvalidArgumentError: One of them breaks a rule.
+    """
+    ids = list(bucket_ids)
+    if _all_plain(ids):
+        return ids
+    return [check_bucket_id(bucket_id, operation, listed=True) for bucket_id in ids]
+
+
+def _all_plain(ids: Sequence[object]) -> TypeGuard[list[str]]:
+    """Tell, in one look at all of them, whether ids are plain text that no rule is against."""
+    texts = cast("Sequence[str]", ids)
+    try:
+        return all(texts) and max(map(len, texts)) <= MAX_ID_LENGTH and _is_plain("".join(texts))
+    except (TypeError, ValueError):  # what is no text, or there are none
+        return False
+
+
+def list_target(bucket_ids: list[str] | None) -> str:
     """Give the target of a list request; None asks for every bucket."""
     if bucket_ids is None:
         return "/bucket/stats"
-    return "/bucket/stats?bucketId=" + "%2C".join(map(_encoded, bucket_ids))
+    encoded = bucket_ids if _all_plain(bucket_ids) else list(map(_encoded, bucket_ids))
+    return "/bucket/stats?bucketId=" + "%2C".join(encoded)
 
 
 def listed_size(bucket_id: object) -> int:
@@ -145,7 +171,7 @@ def listed_size(bucket_id: object) -> int:
 
 def list_room(base_url: str) -> int:
     """Give how many bytes of ids fit into the URL of one list request."""
-    return MAX_URL_BYTES - len(base_url) - len(list_target(()))
+    return MAX_URL_BYTES - len(base_url) - len(list_target([]))
 
 
 def _encoded(bucket_id: str) -> str:

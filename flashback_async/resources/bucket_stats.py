@@ -21,7 +21,13 @@ from flashback_async.errors import (
 )
 from flashback_async.http.codec import decode_stats, decode_stats_apart
 from flashback_async.http.session import SessionManager
-from flashback_async.http.urls import check_bucket_id, list_room, list_target, listed_size
+from flashback_async.http.urls import (
+    check_bucket_id,
+    check_listed_ids,
+    list_room,
+    list_target,
+    listed_size,
+)
 from flashback_async.http.values import Request
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk_calls import (
@@ -56,7 +62,7 @@ class BucketStatsResource:
             FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
         """
         checked = check_bucket_id(bucket_id, _GET, listed=True)
-        request = Request(_GET, "GET", list_target((checked,)), checked)
+        request = Request(_GET, "GET", list_target([checked]), checked)
         return await self._manager.call(request, partial(_only, checked))
 
     async def list(self, bucket_ids: Iterable[str] | None = None) -> builtins.list[BucketStats]:
@@ -80,7 +86,7 @@ class BucketStatsResource:
         self._manager.check_open()
         with arguments_of(_LIST):
             check_ids(bucket_ids)
-        ids = list(dict.fromkeys(check_bucket_id(i, _LIST, listed=True) for i in bucket_ids))
+        ids = list(dict.fromkeys(check_listed_ids(bucket_ids, _LIST)))
         found = _find(ids, [(item.bucket_id, item) for item in await self._lists.all_of(ids)])
         # Two spellings of an id may have found the same item.
         return list({id(item): item for item in found.values()}.values())
@@ -149,6 +155,7 @@ class _Lists:
     def __init__(self, manager: SessionManager, base_url: str) -> None:
         self._manager = manager
         self._room = list_room(base_url)
+        self._longest = self._room + len(list_target([]))  # of the target of one list
 
     def run(
         self,
@@ -176,6 +183,9 @@ class _Lists:
 
     async def all_of(self, ids: list[str]) -> list[BucketStats]:
         """Send the list requests for these ids at once, as one call; the first failure ends it."""
+        whole = list_target(ids)
+        if ids and len(whole) <= self._longest:
+            return await self._manager.call(Request(_LIST, "GET", whole), decode_stats)
         cutter: Cutter[str] = Cutter(listed_size, self._room)
         parts = run_calls(
             self._manager,
@@ -194,7 +204,7 @@ class _Lists:
     async def _list_one(
         self, batch: Batch[str], *, since: float, halt: Halt | None = None
     ) -> list[BucketStats]:
-        target = list_target(tuple(bucket_id for _, bucket_id in batch.entries))
+        target = list_target([bucket_id for _, bucket_id in batch.entries])
         return await self._manager.call(Request(_LIST, "GET", target), decode_stats, since=since)
 
     async def _ask_batch(self, batch: Batch[str], halt: Halt) -> list[Outcome[str, BucketStats]]:
@@ -216,7 +226,7 @@ class _Lists:
 
     async def _ask(self, ids: list[str], halt: Halt) -> dict[str, BucketStats | FlashbackError]:
         """Ask for some ids in one list; a refused list is halved until the culprit is alone."""
-        request = Request(_LIST, "GET", list_target(tuple(ids)))
+        request = Request(_LIST, "GET", list_target(ids))
         try:
             answers = await self._manager.call(request, partial(_match, ids), halt, _errors_in)
             return {i: _own(answer, i) for i, answer in answers.items()}
@@ -235,6 +245,8 @@ def _find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
     The same spelling goes first, then any that differs in case alone.
     """
     exact = dict(items)
+    if all(map(exact.__contains__, ids)):
+        return {i: exact[i] for i in ids}
     any_case = {i.casefold(): item for i, item in items}
     found = {i: exact.get(i, any_case.get(i.casefold())) for i in ids}
     return {i: item for i, item in found.items() if item is not None}

@@ -301,10 +301,27 @@ def test_a_comma_is_refused_only_where_it_would_make_two_ids():
 # Lists.
 
 
+@pytest.mark.parametrize("more", [[], ["a-b_c~E9"], ["a.b"], ["ü", "x" * 256]])
+def test_listed_ids_are_given_as_they_are(more):
+    assert urls.check_listed_ids(["b", *more], "x") == ["b", *more]
+    assert urls.check_listed_ids(iter(more), "x") == more
+
+
+@pytest.mark.parametrize("bad", [bad for bad, _ in BAD_IDS] + ["a,b", None, 5, b"a", ["a"], True])
+@pytest.mark.parametrize("others", [["b", "c"], ["b", "ü.:"]])
+def test_one_bad_id_among_listed_ones_is_refused_as_it_would_be_alone(bad, others):
+    with pytest.raises(InvalidArgumentError) as alone:
+        urls.check_bucket_id(bad, "x", listed=True)
+    with pytest.raises(InvalidArgumentError) as among:
+        urls.check_listed_ids([*others, bad, *others], "x")
+    assert str(among.value) == str(alone.value)
+    assert among.value.operation == "x"
+
+
 def test_the_target_of_a_list():
     assert urls.list_target(None) == "/bucket/stats"
-    assert urls.list_target(("a",)) == "/bucket/stats?bucketId=a"
-    assert urls.list_target(("a", "b/c", "ü&=")) == (
+    assert urls.list_target(["a"]) == "/bucket/stats?bucketId=a"
+    assert urls.list_target(["a", "b/c", "ü&="]) == (
         "/bucket/stats?bucketId=a%2Cb%2Fc%2C%C3%BC%26%3D"
     )
 
@@ -319,7 +336,7 @@ def test_ids_that_fit_the_room_make_a_url_within_the_limit(base_url):
         if sum(map(urls.listed_size, [*ids, bucket_id])) > room:
             break
         ids.append(bucket_id)
-    length = len(base_url + urls.list_target(tuple(ids)))
+    length = len(base_url + urls.list_target(ids))
     assert length <= urls.MAX_URL_BYTES
     assert length > urls.MAX_URL_BYTES - 40
 
