@@ -103,10 +103,10 @@ async def _rounds(
             for contender in opened:
                 await _block(cell, contender, ids)
         for number in range(rounds):
-            gc.collect()
             first = number % len(opened)
             for contender in opened[first:] + opened[:first]:
-                gc.collect(1)  # the young ones: nobody pays for another's garbage
+                # All of it: what only grows old would bring the next full collection nearer.
+                gc.collect()
                 costs[contender.name].append(await _block(cell, contender, ids))
     return costs
 
