@@ -235,9 +235,10 @@ _connect = aiohttp.TCPConnector.connect  # ``super()`` would be looked up for ev
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Connect once for an attempt, tell new from used connections, and use no dirty one again.
+    """Tell new from used connections, and use no dirty one again.
 
-    How many connections there are is the business of the client's own admission.
+    An attempt is found by its task, for aiohttp hands nothing of a request's own through. How
+    many connections there are is the business of the client's own admission.
     """
 
     def __init__(self, longest_lookup: float) -> None:
