@@ -175,7 +175,7 @@ def _parse(decoder: msgspec.json.Decoder[W], body: bytes) -> W:
         if not body.isascii():
             body.decode()
         wire = decoder.decode(body)
-    except (ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         failure = _unreadable(error, body)
     else:
         if isinstance(wire, _Answer) and wire.success is False:
@@ -184,7 +184,7 @@ def _parse(decoder: msgspec.json.Decoder[W], body: bytes) -> W:
     raise failure
 
 
-def _unreadable(error: ValueError | RecursionError, body: bytes) -> DecodeError | Refused:
+def _unreadable(error: Exception, body: bytes) -> DecodeError | Refused:
     """Say why bytes are not the JSON that they should be."""
     if isinstance(error, msgspec.ValidationError):
         return Refused() if _says_no(body) else _misfit(str(error))
