@@ -37,6 +37,7 @@ def guarded(work: Callable[[], int], deadline: Deadline) -> int:
         return Exit.OK  # whoever read the output has seen enough
     except OSError as error:
         say(f"error: {error.strerror or error}")
+        _flush_output()
         return Exit.USAGE
 
 
@@ -48,6 +49,14 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def _flush_output() -> None:
+    """Write what is left in the buffer; the error may be that it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_output()
 
 
 def _drop_output() -> None:

@@ -34,7 +34,8 @@ async def sandbox_with_environment(*args, **options):
 
 def environment(sandbox=None, **more):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("FLASHBACK_")}
-    inherited.pop("COLUMNS", None)
+    for switch in ("COLUMNS", "PYTHONUNBUFFERED"):  # which would hide what is left in a buffer
+        inherited.pop(switch, None)
     if sandbox is not None:
         more = {"FLASHBACK_TOKEN": sandbox.token, "FLASHBACK_BASE_URL": sandbox.base_url} | more
     return inherited | {"PYTHONWARNINGS": "error"} | more
