@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import sys
+import threading
 
 import click
 import pytest
@@ -25,12 +26,16 @@ class Stdin:
 
 @pytest.fixture
 def pipe(monkeypatch):
+    before = set(threading.enumerate())
     read, write = os.pipe()
     stdin = Stdin(read)
     monkeypatch.setattr(sys, "stdin", stdin)
     writer = os.fdopen(write, "wb", buffering=0)
     yield writer
     writer.close()
+    # A read that is still on its way would take what the next test writes: descriptors return.
+    for reader in set(threading.enumerate()) - before:
+        reader.join()
     stdin.buffer.close()
 
 
