@@ -70,8 +70,9 @@ async def flashback_failed(request: web.Request, handler: Handler) -> web.Stream
     except FlashbackError as error:
         status, text = meaning(error)
         if status >= 500:
-            # Without the traceback, which would lead into the SDK and tell no more.
-            logger.error("answered %d: %s: %s", status, type(error).__name__, error)  # noqa: TRY400
+            logger.error(  # noqa: TRY400 - the traceback would lead into the SDK and tell no more
+                "answered %d: %s: %s", status, type(error).__name__, error
+            )
         headers = {}
         if isinstance(error, APIError) and error.retry_after is not None:
             headers["Retry-After"] = str(math.ceil(error.retry_after))

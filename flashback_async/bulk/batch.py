@@ -44,39 +44,29 @@ class Cutter(Generic[K]):
 
     def cut(self, keys: Iterable[K]) -> Iterator[Batch[K]]:
         """Cut keys as they are read."""
-        source = iter(keys)
         failure = None
-        while True:
-            try:
-                key = next(source)
-            except StopIteration:
-                break
-            except Exception as error:
-                failure = error
-                break
-            if full := self._add(key):
-                yield full
-        if rest := self._rest():
-            yield rest
-        if failure is not None:
-            raise failure
+        try:
+            for key in keys:
+                if full := self._add(key):
+                    yield full
+        except Exception as error:
+            failure = error
+        yield from self._end(failure)
 
     async def cut_async(self, keys: AsyncIterable[K]) -> AsyncIterator[Batch[K]]:
         """Cut keys as they come; a batch waits until it is full."""
-        source = aiter(keys)
         failure = None
-        while True:
-            try:
-                key = await anext(source)
-            except StopAsyncIteration:
-                break
-            except Exception as error:
-                failure = error
-                break
-            if full := self._add(key):
-                yield full
-        if rest := self._rest():
+        try:
+            async for key in keys:
+                if full := self._add(key):
+                    yield full
+        except Exception as error:
+            failure = error
+        for rest in self._end(failure):
             yield rest
+
+    def _end(self, failure: Exception | None) -> Iterator[Batch[K]]:
+        yield from self.leftover()
         if failure is not None:
             raise failure
 

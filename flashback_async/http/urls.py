@@ -20,8 +20,7 @@ MAX_ID_LENGTH = 256
 MAX_URL_BYTES = 4000
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Ids of these characters stand in a URL as they are; the two dot segments are caught apart.
-_PLAIN_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+# Ids of these characters stand in a URL as they are. So do dots, but an id may be no dot segment.
 _PLAIN = f"{string.ascii_letters}{string.digits}_~-".encode()
 _DOTS = (".", "..")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
@@ -175,7 +174,7 @@ def list_room(base_url: str) -> int:
 
 
 def _encoded(bucket_id: str) -> str:
-    if _PLAIN_ID.fullmatch(bucket_id):
+    if _is_plain(bucket_id):
         return bucket_id
     return quote(bucket_id, safe="", errors="replace")
 
@@ -224,10 +223,10 @@ def _problem_of_id(value: str, listed: bool) -> str | None:
         return "must not be empty"
     if value in _DOTS:
         return "must not be a dot segment"
-    if _PLAIN_ID.fullmatch(value):
-        return None
     if len(value) > MAX_ID_LENGTH:
         return f"must have at most {MAX_ID_LENGTH} characters"
+    if _is_plain(value):
+        return None
     if value != value.strip():
         return "must not start or end with white space"
     if "/" in value or "\\" in value:
