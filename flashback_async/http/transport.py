@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Half of what may be buffered beyond a limit before the server is held back.
 _READ_BUFFER = 64 * 1024
 
+_CLOSED = "the aiohttp session is closed"
 _CONTENT: dict[str, str] = {hdrs.CONTENT_TYPE: "application/json"}
 
 
@@ -89,7 +90,7 @@ class AiohttpTransport:
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
         session = self._session
         if session is None or session.closed:
-            return _unsent(errors.ClientClosedError("the aiohttp session is closed"))
+            return _unsent(errors.ClientClosedError(_CLOSED))
         task = asyncio.current_task(self._loop)
         if self._connector is not None:
             self._connector.attempts[task] = attempt
@@ -120,11 +121,11 @@ class AiohttpTransport:
                 raise
         except (aiohttp.ClientError, OSError, _Dropped) as error:
             return self._failure(error, attempt, secret)
-        except ValueError as error:
-            if not session.trust_env or "AUTHORIZATION" not in str(error):
+        except (ValueError, AssertionError) as error:
+            failure = _fault_of_session(session, error)
+            if failure is None:
                 raise
-            text = "a .netrc entry, read because the session has trust_env, hides the token"
-            return _unsent(errors.ConfigurationError(text))
+            return failure
         finally:
             if self._connector is not None:
                 del self._connector.attempts[task]
@@ -204,6 +205,16 @@ def capacity(session: aiohttp.ClientSession | None, wanted: int) -> int:
     if connector is None:
         return wanted
     return min(wanted, connector.limit or wanted, connector.limit_per_host or wanted)
+
+
+def _fault_of_session(session: aiohttp.ClientSession | None, error: Exception) -> Failure | None:
+    """Tell what is wrong with a borrowed session, where aiohttp has no error of its own for it."""
+    if session is None or session.closed:  # meanwhile, so that aiohttp's hidden resend has failed
+        return Failure(errors.ClientClosedError(_CLOSED))
+    if session.trust_env and "AUTHORIZATION" in str(error):
+        text = "a .netrc entry, read because the session has trust_env, hides the token"
+        return _unsent(errors.ConfigurationError(text))
+    return None
 
 
 def _check_loop(session: aiohttp.ClientSession) -> None:

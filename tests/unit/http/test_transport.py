@@ -329,6 +329,27 @@ async def test_a_session_that_was_closed_cannot_be_borrowed():
         check_session(session)
 
 
+class Unreachable(aiohttp.BaseConnector):
+    """Gives no connection before it is closed."""
+
+    async def connect(self, req, traces, timeout):
+        while not self.closed:
+            await asyncio.sleep(1)
+        raise aiohttp.ServerDisconnectedError
+
+
+async def test_a_borrowed_session_may_be_closed_while_a_request_is_under_way():
+    session = aiohttp.ClientSession(connector=Unreachable())
+    transport = make(session=session)
+    transport.open()
+    asked = asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0)))
+    await asyncio.sleep(0)
+    await session.close()
+    failed = await asked  # aiohttp has tried to send it again
+    assert type(failed.error) is ClientClosedError
+    assert failed.sent
+
+
 # What every request says of itself.
 
 
