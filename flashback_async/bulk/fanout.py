@@ -241,9 +241,6 @@ class _Workers(Generic[K, V]):
             outcome.__class__ = Outcome
             self.done.append(outcome)
             self._news.set()
-            # What has come in is all read before anyone asks for more: requests then leave in
-            # one go, which wakes the server and the network less often.
-            await asyncio.sleep(0)
             # Whoever takes the outcomes sets the pace: no more of them are kept than workers.
             while len(self.done) >= self._concurrency and not self._stopped:
                 self._room.clear()

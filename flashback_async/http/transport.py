@@ -63,6 +63,7 @@ class AiohttpTransport:
         self._session = session
         self._connector: _Connector | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._under_way: _UnderWay = {}
         self._known: Secret | None = None  # the token in the headers of the own session
         # A body of this size is taken as it is, data or not. Of a borrowed session ``read`` does
         # more than to give the bytes: it tells the traces.
@@ -74,7 +75,7 @@ class AiohttpTransport:
         if self._borrowed is not None:
             _check_loop(self._borrowed)
             return
-        self._connector = _Connector(self._longest_lookup)
+        self._connector = _Connector(self._longest_lookup, self._under_way)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             response_class=_Response,
@@ -88,13 +89,14 @@ class AiohttpTransport:
             await self._session.close()
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
-        session = self._session
-        if session is None or session.closed:
-            return _unsent(errors.ClientClosedError(_CLOSED))
+        session, under_way = self._session, self._under_way
         task = asyncio.current_task(self._loop)
-        if self._connector is not None:
-            self._connector.attempts[task] = attempt
+        under_way[task] = attempt
         try:
+            if self._borrowed is not None and len(under_way) > 1:
+                await asyncio.sleep(0)  # as ``_Connector`` does, which is later and saves more
+            if session is None or session.closed:
+                return _unsent(errors.ClientClosedError(_CLOSED))
             response = await session.request(
                 request.method,
                 self._url(request.target),
@@ -127,8 +129,7 @@ class AiohttpTransport:
                 raise
             return failure
         finally:
-            if self._connector is not None:
-                del self._connector.attempts[task]
+            del under_way[task]
 
     def _url(self, target: str) -> URL:
         """Put a target, which is encoded already, below the base URL."""
@@ -242,26 +243,32 @@ class _Response(aiohttp.ClientResponse):
             raise _Dropped(error) from None
 
 
+# An exchange is found by its task, for aiohttp hands nothing of a request's own through.
+_UnderWay = dict[asyncio.Task[object] | None, Attempt]
+
 _connect = aiohttp.TCPConnector.connect  # ``super()`` would be looked up for every request
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tell new from used connections, and use no dirty one again.
+    """Tell new from used connections, use no dirty one again, and give them out in one go.
 
-    An attempt is found by its task, for aiohttp hands nothing of a request's own through. How
-    many connections there are is the business of the client's own admission.
+    How many connections there are is the business of the client's own admission.
     """
 
-    def __init__(self, longest_lookup: float) -> None:
+    def __init__(self, longest_lookup: float, under_way: _UnderWay) -> None:
         super().__init__(limit=0, resolver=_Resolver(longest_lookup))
-        self.attempts: dict[asyncio.Task[object] | None, Attempt] = {}  # under way
+        self._under_way = under_way
         self._used: set[ResponseHandler] = set()
         self._most_used = 64
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        attempt = self.attempts[asyncio.current_task(self._loop)]
+        attempt = self._under_way[asyncio.current_task(self._loop)]
+        if len(self._under_way) > 1:
+            # All that are ready wait here for each other and then leave right after one another,
+            # which wakes the server and the network less often.
+            await asyncio.sleep(0)
         while True:
             try:
                 connection = await _connect(self, req, traces, timeout)

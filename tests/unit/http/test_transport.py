@@ -329,6 +329,30 @@ async def test_a_session_that_was_closed_cannot_be_borrowed():
         check_session(session)
 
 
+# Requests that are ready at the same time.
+
+
+async def test_those_that_are_ready_together_take_their_connections_together(monkeypatch):
+    under_way = []
+    all_are_there = asyncio.Event()
+
+    async def connect(self, req, traces, timeout):
+        under_way.append(len(transport._under_way))
+        if len(under_way) == 3:
+            all_are_there.set()
+        await all_are_there.wait()
+        raise aiohttp.ServerDisconnectedError
+
+    monkeypatch.setattr(module, "_connect", connect)
+    transport = make()
+    transport.open()
+    await asyncio.gather(*(transport.send(ASK, SECRET, Attempt(5.0)) for _ in range(3)))
+    # One that is alone waits for nobody; of the others none came before the last was ready.
+    assert under_way == [1, 3, 3]
+    assert transport._under_way == {}
+    await transport.close()
+
+
 class Unreachable(aiohttp.BaseConnector):
     """Gives no connection before it is closed."""
 
@@ -338,16 +362,18 @@ class Unreachable(aiohttp.BaseConnector):
         raise aiohttp.ServerDisconnectedError
 
 
-async def test_a_borrowed_session_may_be_closed_while_a_request_is_under_way():
+async def test_a_borrowed_session_may_be_closed_while_requests_are_under_way():
+    # The first one is in aiohttp's hands, which would send it again; the second waits for others.
     session = aiohttp.ClientSession(connector=Unreachable())
     transport = make(session=session)
     transport.open()
-    asked = asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0)))
+    asked = [asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0))) for _ in range(2)]
     await asyncio.sleep(0)
     await session.close()
-    failed = await asked  # aiohttp has tried to send it again
-    assert type(failed.error) is ClientClosedError
-    assert failed.sent
+    first, second = await asyncio.gather(*asked)
+    assert [type(failed.error) for failed in (first, second)] == [ClientClosedError] * 2
+    assert first.sent
+    assert not second.sent
 
 
 # What every request says of itself.
