@@ -14,7 +14,7 @@ from functools import partial
 from typing import cast
 
 from benchmarks.answers import SIZES, node_stats_body, stats_body, status_parts
-from benchmarks.processes import raise_descriptor_limit
+from benchmarks.processes import give_way, raise_descriptor_limit
 
 _HOST = "127.0.0.1"
 _HEAD = (
@@ -125,6 +125,7 @@ async def until_input_ends() -> None:
 
 
 async def _serve() -> None:
+    give_way()
     raise_descriptor_limit()
     ports = {str(nodes): await listen(partial(Canned, nodes)) for nodes in SIZES}
     ports["mute"] = await listen(Mute)
