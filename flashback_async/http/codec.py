@@ -20,7 +20,6 @@ from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, No
 W = TypeVar("W")
 M = TypeVar("M")
 
-_COUNT = re.compile(r"-?[0-9]{1,100}")
 _WORD = range(-(2**63), 2**64)
 _AT = re.compile(r"(.*) - at `(\$.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
@@ -271,8 +270,8 @@ def _count(value: int | str | None, field: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
-        plain = value.isdecimal() and value.isascii() and len(value) <= 100
-        if plain or _COUNT.fullmatch(value):  # the pattern alone costs three times as much
+        digits = value.removeprefix("-")  # a pattern would cost three times as much
+        if digits.isdecimal() and digits.isascii() and len(digits) <= 100:
             return int(value)
         raise _BadField(field, "expected decimal text of at most 100 digits, got other text")
     if value in _WORD:
