@@ -129,7 +129,7 @@ class AiohttpTransport:
                 raise
             return failure
         finally:
-            del under_way[task]
+            under_way.pop(task, None)  # a hook of a borrowed session may make calls in this task
 
     def _url(self, target: str) -> URL:
         """Put a target, which is encoded already, below the base URL."""

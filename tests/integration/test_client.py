@@ -528,6 +528,22 @@ async def test_a_borrowed_session_is_used_and_left_as_it_was(sandbox):
             assert answer.status == 401
 
 
+async def test_a_middleware_of_a_borrowed_session_may_make_calls_of_the_same_client(sandbox):
+    first, second = sandbox.bucket_ids[:2]
+
+    async def ask_for_another(request, handler):
+        if first in str(request.url):
+            others.append(await client.status.get(second))
+        return await handler(request)
+
+    others = []
+    async with aiohttp.ClientSession(middlewares=[ask_for_another]) as session:
+        client = FlashbackClient(sandbox.token, base_url=sandbox.base_url, session=session)
+        assert (await client.status.get(first)).bucket_id == first
+        assert [other.bucket_id for other in others] == [second]
+        await client.close()
+
+
 @pytest.mark.filterwarnings("ignore:.* deprecated and will be removed:DeprecationWarning")
 async def test_a_borrowed_session_that_would_change_requests_is_refused():
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("u", "p")) as session:
