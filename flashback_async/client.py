@@ -13,9 +13,10 @@ import attrs
 
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
+from flashback_async.http.aiohttp_session import capacity, check_session, own_headers
 from flashback_async.http.auth import seal, token_source
 from flashback_async.http.session import SessionManager, Shared
-from flashback_async.http.transport import AiohttpTransport, capacity, check_session, own_headers
+from flashback_async.http.transport import AiohttpTransport
 from flashback_async.http.urls import canonical_base_url, proxy_for
 from flashback_async.http.values import Secret, TokenProvider, TransportFactory
 from flashback_async.resources.bucket_stats import BucketStatsResource

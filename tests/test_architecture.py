@@ -1,6 +1,8 @@
 """The layers hold: who may import whom, and which module alone knows a library."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "flashback_async"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
-    "aiohttp": {"http/transport.py", "http/aiohttp_errors.py", "sandbox", "client.py"},
+    "aiohttp": {
+        "http/transport.py",
+        "http/aiohttp_session.py",
+        "http/aiohttp_errors.py",
+        "sandbox",
+        "client.py",
+    },
     "aiolimiter": {"http/admission.py"},
     "cattrs": {"http/codec.py"},
     "msgspec": {"http/codec.py"},
@@ -24,6 +32,17 @@ def test_the_import_contracts_are_kept(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     failed = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert not failed, capsys.readouterr().out
+
+
+def test_every_module_has_its_layer():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = settings["tool"]["importlinter"]["contracts"][0]
+    # The sandbox has contracts of its own.
+    layers = {"flashback_async.sandbox", *re.findall(r"[\w.]+", " ".join(contract["layers"]))}
+    for path in MODULES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if path.stem not in ("__init__", "__main__"):
+            assert any(f"{name}.".startswith(f"{layer}.") for layer in layers), name
 
 
 def imported(path):

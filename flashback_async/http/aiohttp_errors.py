@@ -35,6 +35,20 @@ def failure_of(
     return _lost(error, attempt)
 
 
+def fault_of_session(session: aiohttp.ClientSession | None, error: Exception) -> Failure | None:
+    """Tell what is wrong with a borrowed session, where aiohttp has no error of its own for it."""
+    if session is None or session.closed:  # meanwhile, so that aiohttp's hidden resend has failed
+        return Failure(session_closed())
+    if session.trust_env and "AUTHORIZATION" in str(error):
+        text = "a .netrc entry, read because the session has trust_env, hides the token"
+        return Failure(errors.ConfigurationError(text), sent=False)
+    return None
+
+
+def session_closed() -> errors.ClientClosedError:
+    return errors.ClientClosedError("the aiohttp session is closed")
+
+
 def _not_connected(error: aiohttp.ClientConnectorError, base_url: str) -> Failure:
     """Tell apart why no connection was made."""
     peer, reason = _peer(base_url), _reason(error.os_error)

@@ -14,17 +14,16 @@ from aiohttp.http_exceptions import BadHttpMessage, ContentEncodingError, LineTo
 from flashback_async.errors import (
     CertificateError,
     ClientClosedError,
-    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     DecodeError,
     ProtocolError,
     RequestTimeoutError,
 )
-from flashback_async.http import transport as module
-from flashback_async.http.transport import AiohttpTransport, check_session
+from flashback_async.http import aiohttp_session as sessions
+from flashback_async.http.transport import AiohttpTransport
 from flashback_async.http.values import Attempt, Request, Retry, Secret
-from tests.unit.support import TOKEN, now
+from tests.unit.support import TOKEN
 
 SECRET = Secret(TOKEN)
 KEY = ConnectionKey(
@@ -37,7 +36,7 @@ ASK = Request("status.get", "GET", "/bucket/b/status", "b")
 def make(base_url="https://api.test", proxy=None, session=None):
     return AiohttpTransport(
         base_url,
-        headers=module.own_headers(),
+        headers=sessions.own_headers(),
         longest_lookup=5.0,
         max_response_bytes=1000,
         proxy=proxy and Secret(proxy),
@@ -182,7 +181,7 @@ def test_a_proxy_is_named_without_its_credentials():
         (ConnectionResetError(errno.ECONNRESET, "x"), "reset before response"),
         (aiohttp.ClientOSError(errno.EPIPE, "Broken pipe"), "closed before response"),
         (aiohttp.ClientConnectionError("Connector is closed."), "closed before response"),
-        (module._Dropped(aiohttp.ServerDisconnectedError()), "closed before response"),
+        (sessions.Dropped(aiohttp.ServerDisconnectedError()), "closed before response"),
     ],
 )
 @pytest.mark.parametrize("reused", [False, True])
@@ -208,7 +207,7 @@ def test_a_connection_lost_in_the_middle_of_the_head_is_not_stale():
 )
 def test_a_connection_lost_in_the_body_tells_how_far_it_came(attempt, says):
     short = aiohttp.ClientPayloadError("payload is not completed")
-    cause = module.aiohttp.http_exceptions.ContentLengthError("Not enough data to satisfy")
+    cause = aiohttp.http_exceptions.ContentLengthError("Not enough data to satisfy")
     reset = aiohttp.ClientPayloadError("ConnectionResetError(104, 'Connection reset by peer')")
     cases = [
         (caused(short, cause), "closed"),
@@ -314,21 +313,6 @@ async def test_a_borrowed_session_is_neither_made_nor_closed():
         assert not session.closed
 
 
-@pytest.mark.parametrize("session", [5, "session", object(), aiohttp.ClientSession])
-def test_what_is_no_session_cannot_be_borrowed(session):
-    with pytest.raises(ConfigurationError, match=r"session must be an aiohttp\.ClientSession"):
-        check_session(session)
-
-
-async def test_a_session_that_was_closed_cannot_be_borrowed():
-    check_session(None)
-    session = aiohttp.ClientSession()
-    check_session(session)
-    await session.close()
-    with pytest.raises(ConfigurationError, match="closed"):
-        check_session(session)
-
-
 # Requests that are ready at the same time.
 
 
@@ -343,7 +327,7 @@ async def test_those_that_are_ready_together_take_their_connections_together(mon
         await all_are_there.wait()
         raise aiohttp.ServerDisconnectedError
 
-    monkeypatch.setattr(module, "_connect", connect)
+    monkeypatch.setattr(sessions, "_connect", connect)
     transport = make()
     transport.open()
     await asyncio.gather(*(transport.send(ASK, SECRET, Attempt(5.0)) for _ in range(3)))
@@ -406,34 +390,3 @@ async def test_headers(borrowed):
 )
 def test_a_target_is_put_below_the_base_url_as_it_is(base, target):
     assert str(make(base)._url(target)) == base + target
-
-
-# Look-ups.
-
-
-async def test_a_look_up_that_nobody_waits_for_is_given_up():
-    class Hangs:
-        closed = False
-
-        async def resolve(self, host, port, family):
-            await asyncio.get_running_loop().create_future()
-
-        async def close(self):
-            self.closed = True
-
-    resolver = module._Resolver(3.0)
-    own, resolver._resolver = resolver._resolver, Hangs()
-    began = now()
-    with pytest.raises(TimeoutError):
-        await resolver.resolve("api.test", 443)
-    assert now() - began == 3
-    await resolver.close()
-    assert resolver._resolver.closed
-    await own.close()
-
-
-async def test_a_look_up_is_that_of_aiohttp():
-    resolver = module._Resolver(3.0)
-    (first, *_) = await resolver.resolve("127.0.0.1", 8080)
-    assert (first["host"], first["port"]) == ("127.0.0.1", 8080)
-    await resolver.close()
