@@ -115,7 +115,7 @@ async def gather(
         async for outcome in outcomes:
             for place in places[outcome.index]:
                 found[place] = _placed(outcome, place)
-    return Report(found[place] for place in sorted(found))
+    return Report(found[place] for place in range(len(found)))
 
 
 def _distinct(keys: Iterable[K]) -> tuple[list[K], list[list[int]]]:

@@ -54,7 +54,8 @@ def fan_out(
         concurrency: Calls at once, at least 1; a worker is started only where a key waits.
         deadline: Seconds for the whole run; None sets no limit. When it passes, calls under way
             are cancelled; they and the keys that never started come out with
-            ``DeadlineExceededError``. An async iterable is not read further.
+            ``DeadlineExceededError``: ``keys`` is read to its end for that, but an async
+            iterable is not read further.
 
     Raises:
         InvalidArgumentError: ``keys`` cannot be iterated, or ``concurrency`` or ``deadline``
@@ -118,13 +119,18 @@ async def _outcomes(
         while await workers.has_news():
             while workers.done:
                 yield workers.take()
-        for outcome in workers.unsent():
+        for number, outcome in enumerate(workers.unsent(), 1):
             yield outcome
+            if number % _UNSENT_IN_A_TURN == 0:
+                await asyncio.sleep(0)
     finally:
         await workers.stop()
 
 
 _outcome = mutable_twin(Outcome)
+
+# There may be a million of them, and the loop is not theirs alone.
+_UNSENT_IN_A_TURN = 20
 
 
 class _Workers(Generic[K, V]):
@@ -155,7 +161,7 @@ class _Workers(Generic[K, V]):
         self._leftover = leftover
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._reading = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
         self._keys_read = 0
@@ -176,7 +182,7 @@ class _Workers(Generic[K, V]):
             self._start_workers(self._plain)
         if deadline is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(deadline, self._expire, deadline)
+            self._timer = loop.call_later(deadline, self._expire_next, deadline)
 
     async def has_news(self) -> bool:
         """Wait for the next outcomes; False once all are out."""
@@ -321,6 +327,13 @@ class _Workers(Generic[K, V]):
         self._news.set()
 
     # How a run is halted.
+
+    def _expire_next(self, deadline: float) -> None:
+        """End the run once all workers have begun: one cancelled before that loses its first key.
+
+        uvloop runs what is due before the tasks that are ready.
+        """
+        self._timer = asyncio.get_running_loop().call_soon(self._expire, deadline)
 
     def _expire(self, deadline: float) -> None:
         """End the run: its time is up."""

@@ -10,6 +10,7 @@ import os
 import random
 import string
 import sys
+import time
 import traceback
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,6 +34,7 @@ from flashback_async import (
     RetryPolicy,
     Timeout,
     TokenProviderError,
+    fan_out,
 )
 from flashback_async.sandbox import Sandbox
 from tests.faults.harness.answers import chunked, response, stats_body, status_body
@@ -601,6 +603,33 @@ async def test_the_first_call_of_a_process_out_of_descriptors_has_an_error_of_ou
     )
     output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert output.startswith(b"ConnectError no connection to 127.0.0.1:9")
+
+
+# Bulk runs.
+
+
+def test_a_deadline_that_passes_before_the_workers_begin_loses_no_key():
+    # uvloop runs timers that are due before tasks that are ready.
+    uvloop = pytest.importorskip("uvloop")
+
+    async def work(key):
+        await asyncio.sleep(0)
+
+    async def poll():
+        return [o.key async for o in fan_out(work, range(100), concurrency=8, deadline=0.001)]
+
+    async def keep_the_loop_busy():
+        until = time.perf_counter() + 0.005
+        while time.perf_counter() < until:
+            pass
+
+    async def main():
+        polling = asyncio.create_task(poll())
+        await asyncio.create_task(keep_the_loop_busy())
+        return await polling
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert sorted(runner.run(main())) == list(range(100))
 
 
 # The command line.
