@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import sys
 import time
 from collections import deque
@@ -350,10 +349,8 @@ class _Workers(Generic[K, V]):
 
     def _halted(self, key: K, *, under_way: bool) -> FlashbackError:
         """Make the error of a key that a halted run did not finish."""
-        assert self._halt.error is not None  # noqa: S101 - a run is halted by its error
-        error = copy.copy(self._halt.error)
+        error = self._halt.share("cancelled while under way" if under_way else "never sent")
         error.attempts, error.elapsed = 0, 0.0
-        error._remark("cancelled while under way" if under_way else "never sent")
         if self._describe is not None:
             self._describe(error, key)
         return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar, overload
 
@@ -117,3 +118,10 @@ class Halt:
 
     def __init__(self) -> None:
         self.error: FlashbackError | None = None
+
+    def share(self, how: str) -> FlashbackError:
+        """Give a call or a key that is stopped an error of its own, which says how."""
+        assert self.error is not None  # noqa: S101 - nothing else stops a run
+        error = copy.copy(self.error)
+        error._remark(how)
+        return error

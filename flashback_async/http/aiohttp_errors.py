@@ -35,14 +35,12 @@ def failure_of(
     return _lost(error, attempt)
 
 
-def fault_of_session(session: aiohttp.ClientSession | None, error: Exception) -> Failure | None:
-    """Tell what is wrong with a borrowed session, where aiohttp has no error of its own for it."""
-    if session is None or session.closed:  # meanwhile, so that aiohttp's hidden resend has failed
-        return Failure(session_closed())
-    if session.trust_env and "AUTHORIZATION" in str(error):
-        text = "a .netrc entry, read because the session has trust_env, hides the token"
-        return Failure(errors.ConfigurationError(text), sent=False)
-    return None
+def hidden_token(error: Exception) -> Failure | None:
+    """Say that .netrc holds credentials for the server, if that is what aiohttp refuses."""
+    if not isinstance(error, ValueError) or "AUTHORIZATION" not in str(error):
+        return None
+    text = "a .netrc entry, read because the session has trust_env, hides the token"
+    return Failure(errors.ConfigurationError(text), sent=False)
 
 
 def session_closed() -> errors.ClientClosedError:

@@ -69,6 +69,10 @@ class Dropped(Exception):
         self.error = error
 
 
+class Recalled(Exception):
+    """A request was called back before it left."""
+
+
 class _Response(aiohttp.ClientResponse):
     """Keep aiohttp from sending a GET again by itself: it does so on these two errors."""
 
@@ -115,6 +119,9 @@ class _Connector(aiohttp.TCPConnector):
                 continue
             if not reused:
                 self._remember(handler)
+            if attempt.recalled:
+                connection.release()
+                raise Recalled
             attempt.reused = reused
             attempt.phase = "headers"
             attempt.connection = handler

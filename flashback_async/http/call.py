@@ -97,10 +97,11 @@ class Call(Scope):
         admission = self._pool.admission
         if not admission.enter_at_once() and not await self._wait_for_leave():
             return self._paused()
-        answer: Answer
+        answer: Answer | None
         try:
             if self._halt is not None and self._halt.error is not None:
-                return Failure(copy.copy(self._halt.error))
+                how = "not sent again" if self._attempts else "never sent"
+                return Failure(self._halt.share(how))
             secret = self._tokens.kept or await self._fetch_token()
             if isinstance(secret, TokenProviderError):
                 return Failure(secret)
@@ -108,7 +109,7 @@ class Call(Scope):
             answer = await self._pool.transport.send(self._request, secret, attempt)
             if isinstance(answer, Response):
                 answer = self._decipher(answer, attempt)
-            elif not answer.sent:
+            elif answer is None or not answer.sent:
                 self._attempts -= 1
         except asyncio.CancelledError:
             if not self.absorbs(Cut.ATTEMPT):
@@ -117,6 +118,8 @@ class Call(Scope):
         finally:
             # Only now: whoever gets the slot next must know what this answer taught.
             admission.leave()
+        if answer is None:
+            return await self.exchange(fresh=fresh)
         self._phase = "between two attempts"
         if isinstance(answer, Failure):
             self.until(self._ends, Cut.TOTAL)
@@ -205,7 +208,7 @@ class Call(Scope):
         return attempt
 
     def _timed_out(self) -> Failure:
-        text = f"the attempt took longer than {self._timeout.attempt} s, {_progress(self._attempt)}"
+        text = f"the attempt took longer than {self._timeout.attempt} s, {self._progress}"
         return Failure(RequestTimeoutError(text), Retry.TRANSIENT)
 
     # Admission.
@@ -271,6 +274,7 @@ class Call(Scope):
         if is_pause(failure, self._policy) and isinstance(failure.error, APIError):
             seconds = failure.error.retry_after or 0.0
             if flow.pause(self._clock.monotonic(), seconds):
+                self._pool.transport.recall()
                 self._log(
                     logging.WARNING,
                     "%s: throttled, all calls of the client pause for %.2f s",
@@ -278,10 +282,14 @@ class Call(Scope):
                 )
 
     def _reject(self, error: AuthenticationError) -> None:
-        if self._tokens.reject(self._sent_secret):
+        recall = self._tokens.reject(self._sent_secret)
+        if recall:
             self._log(logging.WARNING, "%s: token rejected", error=error)
-        if self._halt is not None and (self._refreshed or not self._tokens.can_refresh):
-            self._halt.error = copy.copy(error)
+        final = self._refreshed or not self._tokens.can_refresh
+        if final and self._halt is not None and self._halt.error is None:
+            self._halt.error, recall = copy.copy(error), True
+        if recall:
+            self._pool.transport.recall()
 
     def _reward(self) -> None:
         """Count a success, unless retries have settled what they cost already."""
@@ -321,15 +329,13 @@ class Call(Scope):
         """Give the error of a call that was cancelled because the time of its run is up."""
         if self._halt is None or not isinstance(self._halt.error, DeadlineExceededError):
             return None
-        error = copy.copy(self._halt.error)
-        error._remark("cancelled while under way")
-        return self._finish(error)
+        return self._finish(self._halt.share("cancelled while under way"))
 
     def cut_off(self) -> FlashbackError:
         """Give the error of a call that was ended from outside of its attempts."""
         where = self._phase
         if where == "in an attempt":
-            where = f"in attempt {self._attempts}, {_progress(self._attempt)}"
+            where = f"in attempt {self._attempts}, {self._progress}"
         if self.cut is Cut.CLOSED:
             return self._finish(ClientClosedError(f"client closed {where}"))
         error = DeadlineExceededError(
@@ -338,6 +344,11 @@ class Call(Scope):
         if self._last_error is not None:
             error._remark(f"before that: {self._last_error}")
         return self._finish(error)
+
+    @property
+    def _progress(self) -> str:
+        assert self._attempt is not None  # noqa: S101 - one is under way
+        return self._attempt.progress()
 
     @property
     def _sent_secret(self) -> Secret:
@@ -404,12 +415,3 @@ class Call(Scope):
             "request_id": None if request_id is None else ascii(request_id)[1:-1],
         }
         logger.log(level, text, self._request.operation, *values, extra=facts)
-
-
-def _progress(attempt: Attempt | None) -> str:
-    """Say how far an exchange has come."""
-    assert attempt is not None  # noqa: S101 - one is under way
-    if attempt.phase != "body":
-        return f"phase {attempt.phase}"
-    expected = "" if attempt.expected is None else f" of {attempt.expected}"
-    return f"phase body, {attempt.received}{expected} bytes received"

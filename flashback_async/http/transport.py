@@ -13,8 +13,14 @@ from yarl import URL
 
 from flashback_async import errors
 from flashback_async.http import protocol
-from flashback_async.http.aiohttp_errors import failure_of, fault_of_session, session_closed
-from flashback_async.http.aiohttp_session import Dropped, UnderWay, check_loop, own_session
+from flashback_async.http.aiohttp_errors import failure_of, hidden_token, session_closed
+from flashback_async.http.aiohttp_session import (
+    Dropped,
+    Recalled,
+    UnderWay,
+    check_loop,
+    own_session,
+)
 from flashback_async.http.values import Attempt, Failure, Request, Response, Secret
 
 _CONTENT: dict[str, str] = {hdrs.CONTENT_TYPE: "application/json"}
@@ -67,13 +73,19 @@ class AiohttpTransport:
         if self._borrowed is None and self._session is not None:
             await self._session.close()
 
-    async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
+    def recall(self) -> None:
+        for attempt in self._under_way.values():
+            attempt.recalled = True
+
+    async def send(
+        self, request: Request, secret: Secret, attempt: Attempt
+    ) -> Response | Failure | None:
         session, under_way = self._session, self._under_way
         task = asyncio.current_task(self._loop)
         under_way[task] = attempt
         try:
-            if self._borrowed is not None and len(under_way) > 1:
-                await asyncio.sleep(0)  # our own session does so later, which saves more
+            if self._borrowed is not None and not await self._gets_ready(attempt):
+                return None
             if session is None or session.closed:
                 return Failure(session_closed(), sent=False)
             response = await session.request(
@@ -100,15 +112,34 @@ class AiohttpTransport:
                 attempt.received = content.total_bytes
                 response.close()
                 raise
-        except (aiohttp.ClientError, OSError, Dropped) as error:
-            return self._failure(error, attempt, secret)
-        except (ValueError, AssertionError) as error:
-            failure = fault_of_session(session, error)
+        except Recalled:
+            return None
+        except asyncio.CancelledError:
+            if not self._is_cut_by_session(task):
+                raise
+            return Failure(session_closed())
+        except Exception as error:
+            failure = self._failure(error, attempt, secret)
             if failure is None:
                 raise
             return failure
         finally:
             under_way.pop(task, None)  # a hook of a borrowed session may make calls in this task
+
+    def _is_cut_by_session(self, task: asyncio.Task[object] | None) -> bool:
+        """Tell whether nobody cancelled a task but aiohttp, as a borrowed session was closed."""
+        closed = self._session is not None and self._session.closed
+        return closed and task is not None and not task.cancelling()
+
+    async def _gets_ready(self, attempt: Attempt) -> bool:
+        """Wait a turn for other requests, where a borrowed session can not do so itself.
+
+        False where the request was recalled meanwhile.
+        """
+        attempt.phase = "connect or headers"  # it does not tell which
+        if len(self._under_way) > 1:
+            await asyncio.sleep(0)
+        return not attempt.recalled
 
     def _url(self, target: str) -> URL:
         """Put a target, which is encoded already, below the base URL."""
@@ -147,10 +178,15 @@ class AiohttpTransport:
             return _too_large("the body goes on", limit)
         return Response(status, headers, body[:limit], complete=False)
 
-    def _failure(self, error: BaseException, attempt: Attempt, secret: Secret) -> Failure:
-        if isinstance(error, Dropped):
-            error = error.error
-        return failure_of(error, attempt, secret, self._base_url, self._proxy)
+    def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> Failure | None:
+        """Say why an exchange failed; None for what is no failure, but a bug or a hook's own."""
+        session = self._session
+        if session is not None and session.closed:
+            return Failure(session_closed())  # after which aiohttp raises this or that
+        cause = error.error if isinstance(error, Dropped) else error
+        if isinstance(cause, aiohttp.ClientError | OSError):
+            return failure_of(cause, attempt, secret, self._base_url, self._proxy)
+        return hidden_token(error) if session is not None and session.trust_env else None
 
 
 def _bearer(secret: Secret) -> str:

@@ -92,16 +92,24 @@ class Attempt:
 
     # Set on an attempt only once it has come so far.
     reused = False
-    phase: Literal["connect", "headers", "body"] = "connect"
+    phase: Literal["connect", "connect or headers", "headers", "body"] = "connect"
     received = 0  # bytes of the body
     expected: int | None = None
     head: Response | None = None  # how an answer began; set before any failure that is about it
     connection: Connection | None = None
+    recalled = False
 
     def __init__(self, connect: float, fresh: bool = False, began: float = 0.0) -> None:
         self.connect = connect
         self.fresh = fresh
         self.began = began
+
+    def progress(self) -> str:
+        """Say how far the exchange has come."""
+        if self.phase != "body":
+            return f"phase {self.phase}"
+        expected = "" if self.expected is None else f" of {self.expected}"
+        return f"phase body, {self.received}{expected} bytes received"
 
 
 class Refused(Exception):
@@ -136,9 +144,17 @@ class Transport(Protocol):
     def open(self) -> None:
         """Make what belongs to the running loop; nothing is sent, and no file is opened."""
 
-    async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | Failure:
-        """Make one exchange, without any retry; only cancellation is raised."""
+    async def send(
+        self, request: Request, secret: Secret, attempt: Attempt
+    ) -> Response | Failure | None:
+        """Make one exchange, without any retry; only cancellation is raised.
+
+        None where the request was recalled before it left.
+        """
         ...
+
+    def recall(self) -> None:
+        """Call back the requests that have not left yet."""
 
     async def close(self) -> None:
         """Close every connection; closing twice is fine."""

@@ -1,6 +1,7 @@
 """What went wrong once and must not again, seen by a user of the package over real sockets."""
 
 import asyncio
+import contextlib
 import copy
 import gzip
 import itertools
@@ -36,9 +37,11 @@ from flashback_async import (
     TokenProviderError,
     fan_out,
 )
+from flashback_async.http.admission import Flow
+from flashback_async.http.auth import TokenSource
 from flashback_async.sandbox import Sandbox
 from tests.faults.harness.answers import chunked, response, stats_body, status_body
-from tests.faults.harness.server import ScriptedServer, hang, healthy, pause
+from tests.faults.harness.server import ScriptedServer, hang, healthy, pause, together
 
 DAY = "2026-01-02"
 RESOURCES = ("bucket_stats", "node_stats", "status")
@@ -606,6 +609,53 @@ async def test_the_first_call_of_a_process_out_of_descriptors_has_an_error_of_ou
 
 
 # Bulk runs.
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+@pytest.mark.parametrize(
+    ("status", "headers"), [(429, {"Retry-After": "0.1"}), (401, {})], ids=["pause", "token"]
+)
+async def test_no_request_leaves_once_a_pause_or_a_rejected_token_is_known(
+    monkeypatch, status, headers, borrowed
+):
+    at_once = 16
+    known = []
+    late = []
+    pause, reject, send = Flow.pause, TokenSource.reject, aiohttp.ClientRequest.send
+
+    def note_pause(self, now, seconds):
+        begins = pause(self, now, seconds)
+        known.append(self.opens_at)
+        return begins
+
+    def note_rejection(self, secret):
+        known.append(float("inf"))
+        return reject(self, secret)
+
+    async def note_late(self, connection):
+        if any(time.monotonic() < until for until in known):
+            late.append(self.url)
+        return await send(self, connection)
+
+    async def answer(conn, request):
+        refusal = response(status, {"message": "no"}, headers)
+        await (conn.send(refusal) if "bucket-7/" in request.target else healthy(conn, request))
+
+    monkeypatch.setattr(Flow, "pause", note_pause)
+    monkeypatch.setattr(TokenSource, "reject", note_rejection)
+    monkeypatch.setattr(aiohttp.ClientRequest, "send", note_late)
+    ids = [f"bucket-{n}" for n in range(4 * at_once)]
+    # What comes back in one go is answered in one go, by requests that wait for each other.
+    script = [*[together(at_once, answer)] * at_once, healthy]
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(ScriptedServer(*script))
+        session = aiohttp.ClientSession() if borrowed else None
+        if session is not None:
+            await stack.enter_async_context(session)
+        client = await stack.enter_async_context(client_of(server, session=session))
+        await client.status.get_many(ids, concurrency=at_once)
+    assert known
+    assert late == []
 
 
 def test_a_deadline_that_passes_before_the_workers_begin_loses_no_key():

@@ -144,13 +144,16 @@ class Script:
         self.answers = list(answers)
         self.sent = []
         self.under_way = self.most_under_way = 0
-        self.opened = self.closed = 0
+        self.opened = self.closed = self.recalls = 0
 
     def open(self):
         self.opened += 1
 
     async def close(self):
         self.closed += 1
+
+    def recall(self):
+        self.recalls += 1
 
     async def send(self, request, secret, attempt):
         self.sent.append(

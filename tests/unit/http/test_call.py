@@ -467,6 +467,38 @@ async def test_a_gate_that_another_call_closes_further_is_told_with_what_happene
         assert error.attempts == 1
 
 
+async def test_a_pause_calls_back_what_has_not_left_yet():
+    async with Bench(no(429, retry_after=5), OK) as bench:
+        await call(bench)
+        assert bench.script.recalls == 1
+        bench.script.answers = [no(429), OK]
+        await call(bench)
+        assert bench.script.recalls == 1, "without a time to wait, nobody is held back"
+
+
+async def test_what_was_called_back_waits_for_the_pause_and_is_then_sent():
+    def recalled(request, attempt):
+        bench.admission.flow.pause(now(), 7)
+
+    async with Bench(recalled, OK) as bench:
+        assert await call(bench) == status_body()
+        assert bench.script.times == [0, 7]
+        assert bench.budget == 500
+        bench.script.answers = [recalled, no(404)]
+        error = await fails(bench, NotFoundError)
+        assert error.attempts == 1, "only what has left counts"
+
+
+async def test_what_was_called_back_ends_where_the_pause_outlasts_it():
+    def recalled(request, attempt):
+        bench.admission.flow.pause(now(), 7)
+
+    async with Bench(recalled, OK, timeout=Timeout(total=5)) as bench:
+        error = await fails(bench, RateLimitError)
+        assert error.attempts == 0
+        assert bench.admission.flow.active == 0
+
+
 async def test_throttling_halves_how_many_may_send_once_for_a_burst():
     async with Bench(after(1, no(429, retry_after=5)), limits=Limits(max_concurrency=16)) as bench:
         calls = [asyncio.create_task(call(bench)) for _ in range(16)]
@@ -535,6 +567,7 @@ async def test_a_rejected_token_of_a_provider_is_renewed_and_the_request_sent_ag
         assert [s.token for s in bench.sent] == ["t1", "t2"]
         assert provider.asked == 2
         assert bench.budget == 500
+        assert bench.script.recalls == 1, "nothing more leaves with the old one"
 
 
 async def test_a_token_that_is_rejected_anew_ends_the_call():
@@ -779,8 +812,31 @@ async def test_a_rejected_token_halts_the_run():
         assert later.attempts == 0
         assert later is not halt.error
         assert len(bench.sent) == 1
+        assert bench.script.recalls == 1
         assert bench.admission.flow.active == 0
         assert await call(bench, halt=Halt()) == status_body(), "the next run tries again"
+
+
+async def test_a_token_that_was_rejected_before_halts_a_later_run_as_well():
+    first, second = Halt(), Halt()
+    async with Bench(no(401)) as bench:
+        await fails(bench, AuthenticationError, halt=first)
+        await fails(bench, AuthenticationError, halt=second)
+        assert isinstance(second.error, AuthenticationError)
+        assert second.error.attempts == 0
+        assert bench.script.recalls == 2
+
+
+async def test_a_run_that_was_halted_before_a_rejection_keeps_its_reason():
+    halt = Halt()
+
+    def late(request, attempt):
+        halt.error = DeadlineExceededError("the run is over")
+        return no(401)
+
+    async with Bench(late) as bench:
+        await fails(bench, AuthenticationError, halt=halt)
+        assert isinstance(halt.error, DeadlineExceededError)
 
 
 async def test_a_token_that_can_be_renewed_does_not_halt_the_run():

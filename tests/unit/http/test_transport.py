@@ -337,18 +337,72 @@ async def test_those_that_are_ready_together_take_their_connections_together(mon
     await transport.close()
 
 
+class Handler:
+    should_close = False
+
+
+class Connection:
+    protocol = Handler()
+    released = 0
+
+    def release(self):
+        self.released += 1
+
+
+async def test_a_request_that_is_called_back_does_not_leave(monkeypatch):
+    connection = Connection()
+
+    async def connect(self, req, traces, timeout):
+        await asyncio.sleep(1)
+        return connection
+
+    monkeypatch.setattr(sessions, "_connect", connect)
+    transport = make()
+    transport.open()
+    asked = [asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0))) for _ in range(2)]
+    await asyncio.sleep(0)  # the first is being connected, the second waits for it
+    transport.recall()
+    assert await asyncio.gather(*asked) == [None, None]
+    assert connection.released == 2
+    await transport.close()
+
+
+async def test_a_request_through_a_borrowed_session_is_called_back_while_it_waits_for_others():
+    async with aiohttp.ClientSession(connector=Unreachable()) as session:
+        transport = make(session=session)
+        transport.open()
+        asked = [asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0))) for _ in range(2)]
+        await asyncio.sleep(0)
+        transport.recall()
+        assert await asked[1] is None
+    assert type((await asked[0]).error) is ClientClosedError
+
+
 class Unreachable(aiohttp.BaseConnector):
     """Gives no connection before it is closed."""
+
+    def __init__(self, error=aiohttp.ServerDisconnectedError):
+        super().__init__()
+        self.error = error
 
     async def connect(self, req, traces, timeout):
         while not self.closed:
             await asyncio.sleep(1)
-        raise aiohttp.ServerDisconnectedError
+        raise self.error
 
 
-async def test_a_borrowed_session_may_be_closed_while_requests_are_under_way():
-    # The first one is in aiohttp's hands, which would send it again; the second waits for others.
-    session = aiohttp.ClientSession(connector=Unreachable())
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ServerDisconnectedError,  # aiohttp sends again, and its assertion fails
+        aiohttp.ClientConnectionError,
+        AttributeError,  # of None, in the place of the connector
+        asyncio.CancelledError,  # of those who wait for a connection or a look-up
+    ],
+)
+async def test_a_borrowed_session_may_be_closed_while_requests_are_under_way(error):
+    # The first one is in aiohttp's hands; the second waits for others.
+    session = aiohttp.ClientSession(connector=Unreachable(error))
     transport = make(session=session)
     transport.open()
     asked = [asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0))) for _ in range(2)]
@@ -358,6 +412,40 @@ async def test_a_borrowed_session_may_be_closed_while_requests_are_under_way():
     assert [type(failed.error) for failed in (first, second)] == [ClientClosedError] * 2
     assert first.sent
     assert not second.sent
+
+
+async def test_a_task_that_is_cancelled_as_its_session_is_closed_stays_cancelled():
+    session = aiohttp.ClientSession(connector=Unreachable())
+    transport = make(session=session)
+    transport.open()
+    asked = asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0)))
+    await asyncio.sleep(0)
+    await session.close()
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+
+
+async def test_what_a_hook_of_a_borrowed_session_raises_is_its_own():
+    async def refuse(request, handler):
+        raise LookupError("a hook's own")
+
+    async with aiohttp.ClientSession(middlewares=[refuse]) as session:
+        transport = make(session=session)
+        transport.open()
+        with pytest.raises(LookupError, match="a hook's own"):
+            await transport.send(ASK, SECRET, Attempt(5.0))
+
+
+async def test_of_a_borrowed_session_nobody_knows_whether_it_is_connected():
+    async with aiohttp.ClientSession(connector=Unreachable()) as session:
+        transport = make(session=session)
+        transport.open()
+        attempt = Attempt(5.0)
+        asked = asyncio.create_task(transport.send(ASK, SECRET, attempt))
+        await asyncio.sleep(0)
+        assert attempt.phase == "connect or headers"
+    await asked
 
 
 # What every request says of itself.
