@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import socket
-import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -49,10 +49,14 @@ def own_session(
 @cache
 def own_headers() -> dict[str, str]:
     """Give the headers that are the same for every request; reads files of what is installed."""
-    ours, theirs = (
-        ".".join(text.split(".")[:2]) for text in (version("flashback-async"), aiohttp.__version__)
+    try:
+        ours = version("flashback-async")
+    except PackageNotFoundError:  # frozen or copied into an application
+        ours = "0.0"
+    ours, python, theirs = (
+        ".".join(text.split(".")[:2])
+        for text in (ours, platform.python_version(), aiohttp.__version__)
     )
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {
         hdrs.ACCEPT: "application/json",
         # Named, so that what is installed beside aiohttp does not decide what may come.

@@ -362,6 +362,8 @@ class Call(Scope):
         error.bucket_id = self._request.bucket_id
         error.attempts = self._attempts
         error.elapsed = self._clock.monotonic() - self._started
+        if response is not None and isinstance(error, APIError):
+            error.request_id = protocol.request_id(response, self._sent_secret)
         if response is None and self._attempt is not None:
             response = self._attempt.head
         if response is not None and isinstance(error, DecodeError):

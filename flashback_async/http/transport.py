@@ -176,7 +176,7 @@ class AiohttpTransport:
         response.close()
         if is_data:
             return _too_large("the body goes on", limit)
-        return Response(status, headers, body[:limit], complete=False)
+        return Response(status, headers, body[:limit])
 
     def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> Failure | None:
         """Say why an exchange failed; None for what is no failure, but a bug or a hook's own."""

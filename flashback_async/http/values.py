@@ -46,12 +46,11 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Response(NamedTuple):
-    """What came back: ``complete`` is False where the rest of a long body was left unread."""
+    """What came back; of a long body that is no data, the start."""
 
     status: int
     headers: Headers
     body: bytes
-    complete: bool = True
 
 
 class Retry(Enum):

@@ -31,9 +31,9 @@ from flashback_async.http.urls import (
 from flashback_async.http.values import Request
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk_calls import (
-    arguments_of,
     check_ids,
     check_ids_or_async,
+    naming,
     run_calls,
 )
 
@@ -83,8 +83,8 @@ class BucketStatsResource:
         """
         if bucket_ids is None:
             return await self._manager.call(Request(_LIST, "GET", list_target(None)), decode_stats)
-        self._manager.check_open()
-        with arguments_of(_LIST):
+        with naming(_LIST):
+            self._manager.check_open()
             check_ids(bucket_ids)
         ids = list(dict.fromkeys(check_listed_ids(bucket_ids, _LIST)))
         found = _find(ids, [(item.bucket_id, item) for item in await self._lists.all_of(ids)])
@@ -117,8 +117,8 @@ class BucketStatsResource:
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
-        self._manager.check_open()
-        with arguments_of("bucket_stats.get_many"):
+        with naming("bucket_stats.get_many"):
+            self._manager.check_open()
             check_ids(bucket_ids)
             ask = partial(self._lists.run, concurrency=concurrency, deadline=deadline)
             return await gather(bucket_ids, ask)
@@ -142,9 +142,11 @@ class BucketStatsResource:
 
         Raises:
             InvalidArgumentError: As in ``get_many``, at the call itself.
+            ClientClosedError: The client is closed, at the call itself.
+            EventLoopError: As in ``get_many``, as the run begins.
         """
-        self._manager.check_open()
-        with arguments_of("bucket_stats.iter_many"):
+        with naming("bucket_stats.iter_many"):
+            self._manager.check_open()
             check_ids_or_async(bucket_ids)
             return self._lists.run(bucket_ids, concurrency=concurrency, deadline=deadline)
 

@@ -17,14 +17,14 @@ V = TypeVar("V")
 
 
 @contextmanager
-def arguments_of(operation: str, bucket_id: object = None) -> Iterator[None]:
-    """Say in an error about the arguments which call it ended."""
+def naming(operation: str, bucket_id: object = None) -> Iterator[None]:
+    """Say in an error that does not know it which call it ended."""
     try:
         yield
-    except InvalidArgumentError as error:
-        error.operation = operation
-        if isinstance(bucket_id, str):
-            error.bucket_id = bucket_id
+    except FlashbackError as error:
+        if error.operation is None:
+            error.operation = operation
+            error.bucket_id = bucket_id if isinstance(bucket_id, str) else None
         raise
 
 

@@ -26,9 +26,9 @@ from flashback_async.http.urls import segment
 from flashback_async.http.values import Request
 from flashback_async.models import DailyNodeStats
 from flashback_async.resources.bulk_calls import (
-    arguments_of,
     check_ids,
     check_ids_or_async,
+    naming,
     run_calls,
 )
 
@@ -69,7 +69,7 @@ class NodeStatsResource:
             PermissionDeniedError: The token may not see it.
             FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
         """
-        with arguments_of(_OPERATION, bucket_id):
+        with naming(_OPERATION, bucket_id):
             key = BucketDay(bucket_id, _utc_day(day))
         return await self._get(key)
 
@@ -100,8 +100,8 @@ class NodeStatsResource:
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
-        self._manager.check_open()
-        with arguments_of("node_stats.get_many"):
+        with naming("node_stats.get_many"):
+            self._manager.check_open()
             check_ids(bucket_ids)
             ask = partial(self._run, concurrency=concurrency, deadline=deadline)
             return await gather(_pairs(bucket_ids, _utc_days(days)), ask)
@@ -128,9 +128,11 @@ class NodeStatsResource:
 
         Raises:
             InvalidArgumentError: As in ``get_many``, at the call itself.
+            ClientClosedError: The client is closed, at the call itself.
+            EventLoopError: As in ``get_many``, as the run begins.
         """
-        self._manager.check_open()
-        with arguments_of("node_stats.iter_many"):
+        with naming("node_stats.iter_many"):
+            self._manager.check_open()
             check_ids_or_async(bucket_ids)
             checked = _utc_days(days)
             if not isinstance(bucket_ids, AsyncIterable):

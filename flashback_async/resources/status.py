@@ -14,9 +14,9 @@ from flashback_async.http.urls import segment
 from flashback_async.http.values import Request
 from flashback_async.models import BucketStatus
 from flashback_async.resources.bulk_calls import (
-    arguments_of,
     check_ids,
     check_ids_or_async,
+    naming,
     run_calls,
 )
 
@@ -67,8 +67,8 @@ class StatusResource:
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
-        self._manager.check_open()
-        with arguments_of("status.get_many"):
+        with naming("status.get_many"):
+            self._manager.check_open()
             check_ids(bucket_ids)
             ask = partial(self._run, concurrency=concurrency, deadline=deadline)
             return await gather(bucket_ids, ask)
@@ -92,9 +92,11 @@ class StatusResource:
 
         Raises:
             InvalidArgumentError: As in ``get_many``, at the call itself.
+            ClientClosedError: The client is closed, at the call itself.
+            EventLoopError: As in ``get_many``, as the run begins.
         """
-        self._manager.check_open()
-        with arguments_of("status.iter_many"):
+        with naming("status.iter_many"):
+            self._manager.check_open()
             check_ids_or_async(bucket_ids)
             return self._run(bucket_ids, concurrency=concurrency, deadline=deadline)
 

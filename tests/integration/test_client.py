@@ -503,6 +503,31 @@ async def test_no_answer():
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("status.get", ["b"]),
+        ("status.get_many", [["b"]]),
+        ("status.iter_many", [["b"]]),
+        ("bucket_stats.get", ["b"]),
+        ("bucket_stats.list", []),
+        ("bucket_stats.list", [["b"]]),
+        ("bucket_stats.get_many", [["b"]]),
+        ("bucket_stats.iter_many", [["b"]]),
+        ("node_stats.get", ["b", TODAY]),
+        ("node_stats.get_many", [["b"], TODAY]),
+        ("node_stats.iter_many", [["b"], TODAY]),
+    ],
+)
+async def test_a_closed_client_says_which_call_it_refuses(operation, arguments):
+    client = FlashbackClient("the-token")
+    await client.close()
+    resource, method = operation.split(".")
+    with pytest.raises(ClientClosedError) as caught:
+        await getattr(getattr(client, resource), method)(*arguments)
+    assert caught.value.operation == operation
+
+
 # Borrowed sessions.
 
 

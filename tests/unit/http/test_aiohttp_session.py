@@ -1,6 +1,7 @@
 """What is checked of a borrowed session, and how names are looked up for our own."""
 
 import asyncio
+from importlib.metadata import PackageNotFoundError
 
 import aiohttp
 import pytest
@@ -26,6 +27,18 @@ async def test_a_session_that_was_closed_cannot_be_borrowed():
     await session.close()
     with pytest.raises(ConfigurationError, match="closed"):
         check_session(session)
+
+
+# What every request says of the client.
+
+
+def test_where_the_package_is_not_installed_it_has_no_version(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(module, "version", missing)
+    headers = module.own_headers.__wrapped__()
+    assert headers["User-Agent"].startswith("flashback-async/0.0 Python/3.")
 
 
 # Look-ups.

@@ -99,6 +99,7 @@ async def test_get_of_a_bucket_that_is_not_in_the_answer_is_not_found():
         error = caught.value
         assert (error.status, error.attempts) == (200, 1)
         assert (error.operation, error.bucket_id) == ("bucket_stats.get", "b")
+        assert error.request_id == "r1"
 
 
 @pytest.mark.parametrize("bad", ["", "a/b", "a,b", None, 5, ".."])
