@@ -92,7 +92,7 @@ class RetryPolicy:
 
     @classmethod
     def none(cls) -> RetryPolicy:
-        """Give the policy that sends one request, whatever the answer."""
+        """Give the policy that sends one request; only a token refresh sends it again."""
         return cls(max_attempts=1)
 
 

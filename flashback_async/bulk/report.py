@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Generic, TypeVar, overload
 
 from attrs import frozen
 
 from flashback_async.errors import FlashbackError
 
-K = TypeVar("K")
-V = TypeVar("V")
+K_co = TypeVar("K_co", covariant=True)
+V_co = TypeVar("V_co", covariant=True)
 
 
 @frozen(slots=True, weakref_slot=False)
-class Outcome(Generic[K, V]):
+class Outcome(Generic[K_co, V_co]):
     """Hold what came of one key: a value or an error.
 
     Attributes:
@@ -27,8 +28,8 @@ class Outcome(Generic[K, V]):
     """
 
     index: int
-    key: K
-    value: V | None
+    key: K_co
+    value: V_co | None
     error: FlashbackError | None
     elapsed: float
 
@@ -37,7 +38,7 @@ class Outcome(Generic[K, V]):
         """Tell whether the call succeeded."""
         return self.error is None
 
-    def unwrap(self) -> V:
+    def unwrap(self) -> V_co:
         """Give the value.
 
         Raises:
@@ -45,22 +46,22 @@ class Outcome(Generic[K, V]):
         """
         if self.error is not None:
             raise self.error
-        return self.value  # type: ignore[return-value] # V may itself include None
+        return self.value  # type: ignore[return-value] # the type may include None
 
 
-class Report(Sequence[Outcome[K, V]]):
+class Report(Sequence[Outcome[K_co, V_co]]):
     """Hold the outcomes of a run in the order of the input, one for every place in it."""
 
-    def __init__(self, outcomes: Iterable[Outcome[K, V]]) -> None:
+    def __init__(self, outcomes: Iterable[Outcome[K_co, V_co]]) -> None:
         self._outcomes = tuple(outcomes)
 
     @overload
-    def __getitem__(self, index: int) -> Outcome[K, V]: ...
+    def __getitem__(self, index: int) -> Outcome[K_co, V_co]: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Report[K, V]: ...
+    def __getitem__(self, index: slice) -> Report[K_co, V_co]: ...
 
-    def __getitem__(self, index: int | slice) -> Outcome[K, V] | Report[K, V]:
+    def __getitem__(self, index: int | slice) -> Outcome[K_co, V_co] | Report[K_co, V_co]:
         if isinstance(index, slice):
             return Report(self._outcomes[index])
         return self._outcomes[index]
@@ -77,13 +78,13 @@ class Report(Sequence[Outcome[K, V]]):
         """Tell whether every call succeeded."""
         return all(outcome.ok for outcome in self._outcomes)
 
-    @property
-    def succeeded(self) -> dict[K, V]:
+    @cached_property
+    def succeeded(self) -> dict[K_co, V_co]:
         """Give the values of the keys that succeeded, in the order of the input."""
         return {o.key: o.unwrap() for o in self._outcomes if o.error is None}
 
-    @property
-    def failed(self) -> dict[K, FlashbackError]:
+    @cached_property
+    def failed(self) -> dict[K_co, FlashbackError]:
         """Give the errors of the keys that failed, in the order of the input.
 
         A key that no dict can hold (bad input, such as a list among ids) is left out here; its

@@ -69,7 +69,8 @@ class BucketStatsResource:
         """List the counters of several buckets, or of all (``GET /bucket/stats``).
 
         Ids are asked for in as few requests as their URLs allow, at once; the answers are
-        merged in the order of the ids. An id that is given twice is listed once.
+        merged in the order of the ids. An id that is given twice is listed once. All of it is one
+        call, with one ``Timeout.total``: for very many ids, ``get_many`` has time for each list.
 
         Args:
             bucket_ids: The buckets; None is every bucket that the token can see; an empty

@@ -245,6 +245,14 @@ def errors(error: FlashbackError, refusal: APIError, broken: DecodeError) -> Non
     del values, runtime, timeouts, every
 
 
+def results_of_a_wider_type(
+    report: Report[str, BucketStatus], outcome: Outcome[str, BucketStatus]
+) -> None:
+    reports: list[Report[str, BucketStatus | BucketStats]] = [report]
+    outcomes: list[Outcome[object, BucketStatus | None]] = [outcome]
+    del reports, outcomes
+
+
 async def sandbox() -> None:
     async with Sandbox(
         buckets=5, nodes=2, seed=1, latency=0.1, error_rate=0.5, rate_limit=10

@@ -55,6 +55,7 @@ def test_a_report_is_a_sequence_of_outcomes():
 def test_a_report_tells_what_succeeded_and_what_failed():
     assert not REPORT.ok
     assert REPORT.succeeded == {"a": 1}
+    assert REPORT.succeeded is REPORT.succeeded, "who looks keys up in it need not keep it"
     assert REPORT.failed == {"b": GONE, "c": BROKEN}
     assert repr(REPORT) == "<Report: 1 succeeded, 2 failed>"
     with pytest.raises(ExceptionGroup) as caught:
