@@ -118,7 +118,7 @@ class Call(Scope):
         finally:
             # Only now: whoever gets the slot next must know what this answer taught.
             admission.leave()
-        if answer is None:
+        if answer is None:  # called back, for what another call has learnt
             return await self.exchange(fresh=fresh)
         self._phase = "between two attempts"
         if isinstance(answer, Failure):
