@@ -118,9 +118,9 @@ async def _outcomes(
         while await workers.has_news():
             while workers.done:
                 yield workers.take()
-        for number, outcome in enumerate(workers.unsent(), 1):
+        for outcome in workers.unsent():
             yield outcome
-            if number % _UNSENT_IN_A_TURN == 0:
+            if outcome.index % _UNSENT_IN_A_TURN == 0:
                 await asyncio.sleep(0)
     finally:
         await workers.stop()
