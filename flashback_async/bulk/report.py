@@ -11,12 +11,12 @@ from attrs import frozen
 
 from flashback_async.errors import FlashbackError
 
-K_co = TypeVar("K_co", covariant=True)
-V_co = TypeVar("V_co", covariant=True)
+K = TypeVar("K", covariant=True)
+V = TypeVar("V", covariant=True)
 
 
 @frozen(slots=True, weakref_slot=False)
-class Outcome(Generic[K_co, V_co]):
+class Outcome(Generic[K, V]):
     """Hold what came of one key: a value or an error.
 
     Attributes:
@@ -28,8 +28,8 @@ class Outcome(Generic[K_co, V_co]):
     """
 
     index: int
-    key: K_co
-    value: V_co | None
+    key: K
+    value: V | None
     error: FlashbackError | None
     elapsed: float
 
@@ -38,7 +38,7 @@ class Outcome(Generic[K_co, V_co]):
         """Tell whether the call succeeded."""
         return self.error is None
 
-    def unwrap(self) -> V_co:
+    def unwrap(self) -> V:
         """Give the value.
 
         Raises:
@@ -49,19 +49,19 @@ class Outcome(Generic[K_co, V_co]):
         return self.value  # type: ignore[return-value] # the type may include None
 
 
-class Report(Sequence[Outcome[K_co, V_co]]):
+class Report(Sequence[Outcome[K, V]]):
     """Hold the outcomes of a run in the order of the input, one for every place in it."""
 
-    def __init__(self, outcomes: Iterable[Outcome[K_co, V_co]]) -> None:
+    def __init__(self, outcomes: Iterable[Outcome[K, V]]) -> None:
         self._outcomes = tuple(outcomes)
 
     @overload
-    def __getitem__(self, index: int) -> Outcome[K_co, V_co]: ...
+    def __getitem__(self, index: int) -> Outcome[K, V]: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Report[K_co, V_co]: ...
+    def __getitem__(self, index: slice) -> Report[K, V]: ...
 
-    def __getitem__(self, index: int | slice) -> Outcome[K_co, V_co] | Report[K_co, V_co]:
+    def __getitem__(self, index: int | slice) -> Outcome[K, V] | Report[K, V]:
         if isinstance(index, slice):
             return Report(self._outcomes[index])
         return self._outcomes[index]
@@ -79,12 +79,12 @@ class Report(Sequence[Outcome[K_co, V_co]]):
         return all(outcome.ok for outcome in self._outcomes)
 
     @cached_property
-    def succeeded(self) -> dict[K_co, V_co]:
+    def succeeded(self) -> dict[K, V]:
         """Give the values of the keys that succeeded, in the order of the input."""
         return {o.key: o.unwrap() for o in self._outcomes if o.error is None}
 
     @cached_property
-    def failed(self) -> dict[K_co, FlashbackError]:
+    def failed(self) -> dict[K, FlashbackError]:
         """Give the errors of the keys that failed, in the order of the input.
 
         A key that no dict can hold (bad input, such as a list among ids) is left out here; its
