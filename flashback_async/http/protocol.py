@@ -230,8 +230,8 @@ def _redirect(response: Response, secret: Secret) -> str:
         host = urlsplit(redact(header(response, b"location") or "", secret)).hostname
     except ValueError:
         host = None
-    shown = escape(host, _EXCERPT_CHARS) if host else "no host"
-    return f"a redirect to {shown} was not followed"
+    where = f"to {escape(host, _EXCERPT_CHARS)}" if host else "that names no host"
+    return f"a redirect {where} was not followed"
 
 
 def _excerpt(response: Response, text: str, secret: Secret) -> str:
