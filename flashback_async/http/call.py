@@ -111,6 +111,8 @@ class Call(Scope):
                 answer = self._decipher(answer, attempt)
             elif answer is None or not answer.sent:
                 self._attempts -= 1
+                if self._plan is not None:
+                    self._plan.not_sent()
         except asyncio.CancelledError:
             if not self.absorbs(Cut.ATTEMPT):
                 raise
@@ -275,11 +277,8 @@ class Call(Scope):
             seconds = failure.error.retry_after or 0.0
             if flow.pause(self._clock.monotonic(), seconds):
                 self._pool.transport.recall()
-                self._log(
-                    logging.WARNING,
-                    "%s: throttled, all calls of the client pause for %.2f s",
-                    self._pool.admission.pause_left(),
-                )
+                text = "%s: throttled, all calls of the client pause for %.2f s"
+                self._log(logging.WARNING, text, self._pool.admission.pause_left())
 
     def _reject(self, error: AuthenticationError) -> None:
         recall = self._tokens.reject(self._sent_secret)

@@ -37,6 +37,7 @@ from flashback_async import (
     TokenProviderError,
     fan_out,
 )
+from flashback_async.http import aiohttp_session
 from flashback_async.http.admission import Flow
 from flashback_async.http.auth import TokenSource
 from flashback_async.sandbox import Sandbox
@@ -606,6 +607,28 @@ async def test_the_first_call_of_a_process_out_of_descriptors_has_an_error_of_ou
     )
     output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert output.startswith(b"ConnectError no connection to 127.0.0.1:9")
+
+
+async def test_a_request_that_is_called_back_as_it_is_connected_leaves_its_connection_to_the_next(
+    monkeypatch,
+):
+    connected, go_on = asyncio.Event(), asyncio.Event()
+    connect = aiohttp_session._connect
+
+    async def connect_and_wait(*args):
+        connection = await connect(*args)
+        connected.set()
+        await go_on.wait()
+        return connection
+
+    monkeypatch.setattr(aiohttp_session, "_connect", connect_and_wait)
+    async with ScriptedServer(then=healthy) as server, client_of(server) as client:
+        asked = asyncio.create_task(client.node_stats.get("bucket-1", DAY))
+        await connected.wait()
+        client._manager.shared.pool.transport.recall()
+        go_on.set()
+        assert await asked
+        assert [(r.number, r.conn.number) for r in server.requests] == [(1, 1)]
 
 
 # Bulk runs.

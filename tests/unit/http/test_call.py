@@ -489,6 +489,35 @@ async def test_what_was_called_back_waits_for_the_pause_and_is_then_sent():
         assert error.attempts == 1, "only what has left counts"
 
 
+@pytest.mark.parametrize("first", [gone(), no(429)])
+async def test_a_retry_that_was_called_back_and_never_sent_costs_nothing(first):
+    def recalled(request, attempt):
+        bench.admission.flow.pause(now(), 7)
+
+    async with Bench(first, recalled, OK) as bench:
+        task = asyncio.create_task(call(bench))
+        await asyncio.sleep(3)
+        assert len(bench.sent) == 2
+        assert bench.budget < 500
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert bench.budget == 500
+
+
+async def test_what_an_earlier_retry_has_cost_stays_spent_where_a_later_one_is_called_back():
+    def recalled(request, attempt):
+        bench.admission.flow.pause(now(), 7)
+
+    async with Bench(gone(), no(429, retry_after=1), recalled, OK) as bench:
+        task = asyncio.create_task(call(bench))
+        await asyncio.sleep(3)
+        assert len(bench.sent) == 3
+        task.cancel()
+        await asyncio.wait([task])
+        assert bench.budget == 486
+
+
 async def test_what_was_called_back_ends_where_the_pause_outlasts_it():
     def recalled(request, attempt):
         bench.admission.flow.pause(now(), 7)
