@@ -246,7 +246,8 @@ class _Workers(Generic[K, V]):
             outcome.__class__ = Outcome
             self.done.append(outcome)
             self._news.set()
-            # Whoever takes the outcomes sets the pace: no more of them are kept than workers.
+            # Whoever takes the outcomes sets the pace: a worker goes on once fewer wait than there
+            # are workers.
             while len(self.done) >= self._concurrency and not self._stopped:
                 self._room.clear()
                 await self._room.wait()

@@ -80,12 +80,12 @@ class Report(Sequence[Outcome[K, V]]):
 
     @cached_property
     def succeeded(self) -> dict[K, V]:
-        """Give the values of the keys that succeeded, in the order of the input."""
+        """Give the values of the keys that succeeded, in the order of the input; made once."""
         return {o.key: o.unwrap() for o in self._outcomes if o.error is None}
 
     @cached_property
     def failed(self) -> dict[K, FlashbackError]:
-        """Give the errors of the keys that failed, in the order of the input.
+        """Give the errors of the keys that failed, in the order of the input; made once.
 
         A key that no dict can hold (bad input, such as a list among ids) is left out here; its
         outcome is in the report all the same.

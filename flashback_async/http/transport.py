@@ -29,8 +29,7 @@ _CONTENT: dict[str, str] = {hdrs.CONTENT_TYPE: "application/json"}
 class AiohttpTransport:
     """Make exchanges with one origin over an aiohttp session, its own or a borrowed one.
 
-    Its own session resends nothing in secret, and uses no connection again on which something
-    arrived unasked. A borrowed one is never closed and never changed.
+    A borrowed one is never closed and never changed.
     """
 
     def __init__(
@@ -132,7 +131,7 @@ class AiohttpTransport:
         return closed and task is not None and not task.cancelling()
 
     async def _gets_ready(self, attempt: Attempt) -> bool:
-        """Wait a turn for other requests, where a borrowed session can not do so itself.
+        """Wait a turn for other requests, as our own session does at a later, better moment.
 
         False where the request was recalled meanwhile.
         """

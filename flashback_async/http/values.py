@@ -96,7 +96,7 @@ class Attempt:
     expected: int | None = None
     head: Response | None = None  # how an answer began; set before any failure that is about it
     connection: Connection | None = None
-    recalled = False
+    recalled = False  # it is not to leave any more
 
     def __init__(self, connect: float, fresh: bool = False, began: float = 0.0) -> None:
         self.connect = connect
