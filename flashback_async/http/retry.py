@@ -70,8 +70,8 @@ class Plan:
         self._patience = patience
         self._attempts = 1
         self._paid = 0  # for all retries of the call
-        self._latest = 0  # of that, for the latest retry
-        self._unsent = 0  # the same while it has not been sent
+        self._unsent = 0  # of that, for the retry that has not been sent yet
+        self._on_its_way = 0  # and for the one that has
         self.found_budget_empty = False
 
     def wait(self, failure: Failure) -> float:
@@ -86,7 +86,6 @@ class Plan:
 
     def stops(self, failure: Failure, wait: float) -> bool:
         """Tell whether the call ends with this failure; if not, pay for the retry."""
-        self._latest = 0
         if self._policy.max_attempts == 1 or asks_too_much(failure, self._policy):
             return True
         if is_pause(failure, self._policy):
@@ -103,16 +102,16 @@ class Plan:
             return True
         self._attempts += 1
         self._paid += cost
-        self._latest = self._unsent = cost
+        self._unsent = cost
         return False
 
     def sent(self) -> None:
         """Take note that the retry which was paid for is on its way."""
-        self._unsent = 0
+        self._on_its_way, self._unsent = self._unsent, 0
 
     def not_sent(self) -> None:
         """Take note that it has not left after all."""
-        self._unsent = self._latest
+        self._unsent = self._on_its_way
 
     def settle(self, answer: Answer | None) -> None:
         """Give back what a success has earned, or what a retry that was never sent had cost."""

@@ -515,6 +515,7 @@ async def test_what_an_earlier_retry_has_cost_stays_spent_where_a_later_one_is_c
         assert len(bench.sent) == 3
         task.cancel()
         await asyncio.wait([task])
+        assert task.cancelled()
         assert bench.budget == 486
 
 
