@@ -489,6 +489,13 @@ async def test_what_was_called_back_waits_for_the_pause_and_is_then_sent():
         assert error.attempts == 1, "only what has left counts"
 
 
+async def test_a_call_that_makes_no_retry_earns_nothing():
+    async with Bench(gone(), retry=RetryPolicy.none()) as bench:
+        bench.shared.budget.tokens = 100
+        await fails(bench, ConnectionLostError)
+        assert bench.budget == 100
+
+
 @pytest.mark.parametrize("first", [gone(), no(429)])
 async def test_a_retry_that_was_called_back_and_never_sent_costs_nothing(first):
     def recalled(request, attempt):
