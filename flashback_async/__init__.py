@@ -36,7 +36,6 @@ if TYPE_CHECKING:
         TokenProviderError,
         TransportError,
     )
-    from flashback_async.http.values import TokenProvider
     from flashback_async.models import (
         BucketStats,
         BucketStatus,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         NodeStatus,
     )
     from flashback_async.resources.node_stats import BucketDay
+    from flashback_async.values import TokenProvider
 
 # Whoever wants to see the log adds a handler of their own.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -80,7 +80,7 @@ _HOMES = {
         "TokenProviderError",
         "TransportError",
     ),
-    "flashback_async.http.values": ("TokenProvider",),
+    "flashback_async.values": ("TokenProvider",),
     "flashback_async.models": (
         "BucketStats",
         "BucketStatus",

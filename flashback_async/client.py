@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
+from flashback_async.api.urls import canonical_base_url, proxy_for
+from flashback_async.call.auth import seal, token_source
+from flashback_async.call.caller import Caller, ClientState
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
-from flashback_async.http.aiohttp_session import capacity, check_session, own_headers
-from flashback_async.http.auth import seal, token_source
-from flashback_async.http.session import SessionManager, Shared
-from flashback_async.http.transport import AiohttpTransport
-from flashback_async.http.urls import canonical_base_url, proxy_for
-from flashback_async.http.values import Secret, TokenProvider, TransportFactory
+from flashback_async.net.aiohttp_session import capacity, check_session, own_headers
+from flashback_async.net.aiohttp_transport import AiohttpTransport
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
+from flashback_async.values import Secret, TokenProvider, TransportFactory
 
 if TYPE_CHECKING:
     import aiohttp
@@ -104,14 +104,14 @@ class FlashbackClient:
             ssl_context=ssl_context,
             session=session,
         )
-        shared = Shared(
+        state = ClientState(
             make_transport=make_transport,
             tokens=token_source(sealed),
             limits=limits,
             borrowed=session is not None,
         )
         self._owner: FlashbackClient | None = None
-        self._set_up(shared, base_url, timeout, retry)
+        self._set_up(state, base_url, timeout, retry)
 
     def with_options(
         self, *, timeout: Timeout | None = None, retry: RetryPolicy | None = None
@@ -129,12 +129,12 @@ class FlashbackClient:
         """
         view = object.__new__(type(self))
         view._owner = self._owner or self  # keeps the pool alive as long as its views
-        manager = self._manager
+        caller = self._caller
         view._set_up(
-            manager.shared,
+            caller.state,
             self._base_url,
-            manager.timeout if timeout is None else timeout,
-            manager.retry if retry is None else retry,
+            caller.timeout if timeout is None else timeout,
+            caller.retry if retry is None else retry,
         )
         return view
 
@@ -148,10 +148,10 @@ class FlashbackClient:
                 opened by the parent process.
         """
         if self._owner is None:
-            await self._manager.shared.close()
+            await self._caller.state.close()
 
     async def __aenter__(self) -> Self:
-        self._manager.check_open()
+        self._caller.check_open()
         return self
 
     async def __aexit__(
@@ -167,8 +167,8 @@ class FlashbackClient:
 
     def __del__(self) -> None:
         # Where __init__ has raised there is nothing to close.
-        manager = getattr(self, "_manager", None)
-        if manager is not None and self._owner is None and manager.shared.abandon():
+        caller = getattr(self, "_caller", None)
+        if caller is not None and self._owner is None and caller.state.abandon():
             warnings.warn(
                 f"{self!r} was never closed: use 'async with' or 'await client.close()'",
                 ResourceWarning,
@@ -176,14 +176,16 @@ class FlashbackClient:
                 source=self,
             )
 
-    def _set_up(self, shared: Shared, base_url: str, timeout: Timeout, retry: RetryPolicy) -> None:
+    def _set_up(
+        self, state: ClientState, base_url: str, timeout: Timeout, retry: RetryPolicy
+    ) -> None:
         _check_type("timeout", timeout, Timeout)
         _check_type("retry", retry, RetryPolicy)
         self._base_url = base_url
-        self._manager = SessionManager(shared, timeout, retry)
-        self.bucket_stats = BucketStatsResource(self._manager, base_url)
-        self.node_stats = NodeStatsResource(self._manager)
-        self.status = StatusResource(self._manager)
+        self._caller = Caller(state, timeout, retry)
+        self.bucket_stats = BucketStatsResource(self._caller, base_url)
+        self.node_stats = NodeStatsResource(self._caller)
+        self.status = StatusResource(self._caller)
 
 
 def _seal_proxy(proxy: object) -> Secret | None:

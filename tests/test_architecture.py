@@ -13,16 +13,16 @@ PACKAGE = ROOT / "flashback_async"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
     "aiohttp": {
-        "http/transport.py",
-        "http/aiohttp_session.py",
-        "http/aiohttp_errors.py",
+        "net/aiohttp_transport.py",
+        "net/aiohttp_session.py",
+        "net/aiohttp_errors.py",
         "sandbox",
         "client.py",
     },
-    "aiolimiter": {"http/admission.py"},
-    "cattrs": {"http/codec.py"},
-    "msgspec": {"http/codec.py"},
-    "tenacity": {"http/retry.py"},
+    "aiolimiter": {"call/admission.py"},
+    "cattrs": {"api/wire.py"},
+    "msgspec": {"api/wire.py"},
+    "tenacity": {"call/retry.py"},
     "click": {"cli"},
     "rich": {"cli"},
 }

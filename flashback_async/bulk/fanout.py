@@ -17,7 +17,7 @@ from collections.abc import (
 )
 from typing import Generic, TypeVar
 
-from flashback_async.bulk.report import Halt, Outcome
+from flashback_async.bulk.report import Outcome
 from flashback_async.errors import (
     DeadlineExceededError,
     FlashbackError,
@@ -25,6 +25,7 @@ from flashback_async.errors import (
     show,
 )
 from flashback_async.frozen import mutable_twin
+from flashback_async.run import Run
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -69,7 +70,7 @@ def run(
     *,
     concurrency: int,
     deadline: float | None,
-    halt: Halt | None = None,
+    halt: Run | None = None,
     describe: Callable[[FlashbackError, K], None] | None = None,
     prepare: Callable[[], object] | None = None,
     leftover: Callable[[], Iterable[K]] = tuple,
@@ -82,7 +83,7 @@ def run(
     """
     check_concurrency(concurrency)
     _check_deadline(deadline)
-    halt = Halt() if halt is None else halt
+    halt = Run() if halt is None else halt
     workers = _Workers(func, keys, concurrency, halt, describe, leftover)
     return _outcomes(workers, deadline, prepare)
 
@@ -140,7 +141,7 @@ class _Workers(Generic[K, V]):
         func: Callable[[K], Awaitable[V]],
         keys: Iterable[K] | AsyncIterable[K],
         concurrency: int,
-        halt: Halt,
+        halt: Run,
         describe: Callable[[FlashbackError, K], None] | None,
         leftover: Callable[[], Iterable[K]],
     ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Generic, TypeVar, overload
@@ -110,19 +109,3 @@ def can_hash(key: object) -> bool:
     except TypeError:
         return False
     return True
-
-
-class Halt:
-    """What stops a run before its input ends: the error that all remaining keys get, unsent."""
-
-    __slots__ = ("error",)
-
-    def __init__(self) -> None:
-        self.error: FlashbackError | None = None
-
-    def share(self, how: str) -> FlashbackError:
-        """Give a call or a key that is stopped an error of its own, which says how."""
-        assert self.error is not None  # noqa: S101 - nothing else stops a run
-        error = copy.copy(self.error)
-        error._remark(how)
-        return error

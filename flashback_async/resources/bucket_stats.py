@@ -10,8 +10,17 @@ from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
+from flashback_async.api.urls import (
+    check_bucket_id,
+    check_listed_ids,
+    list_room,
+    list_target,
+    listed_size,
+)
+from flashback_async.api.wire import decode_stats, decode_stats_apart
 from flashback_async.bulk.batch import Batch, Cutter, gather, unpack
-from flashback_async.bulk.report import Halt, Outcome, Report
+from flashback_async.bulk.report import Outcome, Report
+from flashback_async.call.caller import Caller
 from flashback_async.errors import (
     APIError,
     FlashbackError,
@@ -19,23 +28,15 @@ from flashback_async.errors import (
     NotFoundError,
     show,
 )
-from flashback_async.http.codec import decode_stats, decode_stats_apart
-from flashback_async.http.session import SessionManager
-from flashback_async.http.urls import (
-    check_bucket_id,
-    check_listed_ids,
-    list_room,
-    list_target,
-    listed_size,
-)
-from flashback_async.http.values import Request
 from flashback_async.models import BucketStats
-from flashback_async.resources.bulk_calls import (
+from flashback_async.resources.bulk import (
     check_ids,
     check_ids_or_async,
     naming,
     run_calls,
 )
+from flashback_async.run import Run
+from flashback_async.values import Request
 
 A = TypeVar("A")
 
@@ -48,9 +49,9 @@ _REFUSALS = {400, 403, 404, 414}
 class BucketStatsResource:
     """Ask how much went up and down in buckets; reached as ``client.bucket_stats``."""
 
-    def __init__(self, manager: SessionManager, base_url: str) -> None:
-        self._manager = manager
-        self._lists = _Lists(manager, base_url)
+    def __init__(self, caller: Caller, base_url: str) -> None:
+        self._caller = caller
+        self._lists = _Lists(caller, base_url)
 
     async def get(self, bucket_id: str) -> BucketStats:
         """Get the counters of one bucket (``GET /bucket/stats?bucketId=…``).
@@ -63,7 +64,7 @@ class BucketStatsResource:
         """
         checked = check_bucket_id(bucket_id, _GET, listed=True)
         request = Request(_GET, "GET", list_target([checked]), checked)
-        return await self._manager.call(request, partial(_only, checked))
+        return await self._caller.call(request, partial(_only, checked))
 
     async def list(self, bucket_ids: Iterable[str] | None = None) -> builtins.list[BucketStats]:
         """List the counters of several buckets, or of all (``GET /bucket/stats``).
@@ -83,9 +84,9 @@ class BucketStatsResource:
             FlashbackError: The first failure of a request, by its class.
         """
         if bucket_ids is None:
-            return await self._manager.call(Request(_LIST, "GET", list_target(None)), decode_stats)
+            return await self._caller.call(Request(_LIST, "GET", list_target(None)), decode_stats)
         with naming(_LIST):
-            self._manager.check_open()
+            self._caller.check_open()
             check_ids(bucket_ids)
         ids = list(dict.fromkeys(check_listed_ids(bucket_ids, _LIST)))
         found = _find(ids, [(item.bucket_id, item) for item in await self._lists.all_of(ids)])
@@ -119,7 +120,7 @@ class BucketStatsResource:
             EventLoopError: The client belongs to another event loop or process.
         """
         with naming("bucket_stats.get_many"):
-            self._manager.check_open()
+            self._caller.check_open()
             check_ids(bucket_ids)
             ask = partial(self._lists.run, concurrency=concurrency, deadline=deadline)
             return await gather(bucket_ids, ask)
@@ -147,7 +148,7 @@ class BucketStatsResource:
             EventLoopError: As in ``get_many``, as the run begins.
         """
         with naming("bucket_stats.iter_many"):
-            self._manager.check_open()
+            self._caller.check_open()
             check_ids_or_async(bucket_ids)
             return self._lists.run(bucket_ids, concurrency=concurrency, deadline=deadline)
 
@@ -155,8 +156,8 @@ class BucketStatsResource:
 class _Lists:
     """Sends ids in lists and brings the answers back to the ids."""
 
-    def __init__(self, manager: SessionManager, base_url: str) -> None:
-        self._manager = manager
+    def __init__(self, caller: Caller, base_url: str) -> None:
+        self._caller = caller
         self._room = list_room(base_url)
         self._longest = self._room + len(list_target([]))  # of the target of one list
 
@@ -174,7 +175,7 @@ class _Lists:
         else:
             batches = cutter.cut(bucket_ids)
         outcomes = run_calls(
-            self._manager,
+            self._caller,
             self._ask_batch,
             batches,
             concurrency=concurrency,
@@ -188,11 +189,11 @@ class _Lists:
         """Send the list requests for these ids at once, as one call; the first failure ends it."""
         whole = list_target(ids)
         if ids and len(whole) <= self._longest:
-            return await self._manager.call(Request(_LIST, "GET", whole), decode_stats)
+            return await self._caller.call(Request(_LIST, "GET", whole), decode_stats)
         cutter: Cutter[str] = Cutter(listed_size, self._room)
         parts = run_calls(
-            self._manager,
-            partial(self._list_one, since=self._manager.shared.clock.monotonic()),
+            self._caller,
+            partial(self._list_one, since=self._caller.state.clock.monotonic()),
             cutter.cut(ids),
             concurrency=None,
             deadline=None,
@@ -205,12 +206,12 @@ class _Lists:
         return found
 
     async def _list_one(
-        self, batch: Batch[str], *, since: float, halt: Halt | None = None
+        self, batch: Batch[str], *, since: float, halt: Run | None = None
     ) -> list[BucketStats]:
         target = list_target([bucket_id for _, bucket_id in batch.entries])
-        return await self._manager.call(Request(_LIST, "GET", target), decode_stats, since=since)
+        return await self._caller.call(Request(_LIST, "GET", target), decode_stats, since=since)
 
-    async def _ask_batch(self, batch: Batch[str], halt: Halt) -> list[Outcome[str, BucketStats]]:
+    async def _ask_batch(self, batch: Batch[str], halt: Run) -> list[Outcome[str, BucketStats]]:
         """Ask for the ids of a batch; every one of them has its outcome, good or bad."""
         started = time.monotonic()
         results: dict[int, BucketStats | FlashbackError] = {}
@@ -227,11 +228,11 @@ class _Lists:
             for place, bucket_id in batch.entries
         ]
 
-    async def _ask(self, ids: list[str], halt: Halt) -> dict[str, BucketStats | FlashbackError]:
+    async def _ask(self, ids: list[str], halt: Run) -> dict[str, BucketStats | FlashbackError]:
         """Ask for some ids in one list; a refused list is halved until the culprit is alone."""
         request = Request(_LIST, "GET", list_target(ids))
         try:
-            answers = await self._manager.call(request, partial(_match, ids), halt, _errors_in)
+            answers = await self._caller.call(request, partial(_match, ids), halt, _errors_in)
             return {i: _own(answer, i) for i, answer in answers.items()}
         except FlashbackError as error:
             refused = isinstance(error, APIError) and error.status in _REFUSALS

@@ -17,20 +17,21 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import NamedTuple, Self
 
+from flashback_async.api.urls import segment
+from flashback_async.api.wire import decode_node_stats, encode_day
 from flashback_async.bulk.batch import gather
-from flashback_async.bulk.report import Halt, Outcome, Report
+from flashback_async.bulk.report import Outcome, Report
+from flashback_async.call.caller import Caller
 from flashback_async.errors import FlashbackError, InvalidArgumentError, show
-from flashback_async.http.codec import decode_node_stats, encode_day
-from flashback_async.http.session import SessionManager
-from flashback_async.http.urls import segment
-from flashback_async.http.values import Request
 from flashback_async.models import DailyNodeStats
-from flashback_async.resources.bulk_calls import (
+from flashback_async.resources.bulk import (
     check_ids,
     check_ids_or_async,
     naming,
     run_calls,
 )
+from flashback_async.run import Run
+from flashback_async.values import Request
 
 _OPERATION = "node_stats.get"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -51,8 +52,8 @@ class BucketDay(NamedTuple):
 class NodeStatsResource:
     """Ask how the nodes of buckets did on a day; reached as ``client.node_stats``."""
 
-    def __init__(self, manager: SessionManager) -> None:
-        self._manager = manager
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
     async def get(self, bucket_id: str, day: date | datetime | str) -> list[DailyNodeStats]:
         """Get how a bucket's nodes did on a day (``POST /bucket/{bucketId}/stats``).
@@ -101,7 +102,7 @@ class NodeStatsResource:
             EventLoopError: The client belongs to another event loop or process.
         """
         with naming("node_stats.get_many"):
-            self._manager.check_open()
+            self._caller.check_open()
             check_ids(bucket_ids)
             ask = partial(self._run, concurrency=concurrency, deadline=deadline)
             return await gather(_pairs(bucket_ids, _utc_days(days)), ask)
@@ -132,7 +133,7 @@ class NodeStatsResource:
             EventLoopError: As in ``get_many``, as the run begins.
         """
         with naming("node_stats.iter_many"):
-            self._manager.check_open()
+            self._caller.check_open()
             check_ids_or_async(bucket_ids)
             checked = _utc_days(days)
             if not isinstance(bucket_ids, AsyncIterable):
@@ -143,7 +144,7 @@ class NodeStatsResource:
                 pairs, concurrency=concurrency, deadline=deadline, leftover=pairs.leftover
             )
 
-    def _get(self, key: BucketDay, halt: Halt | None = None) -> Awaitable[list[DailyNodeStats]]:
+    def _get(self, key: BucketDay, halt: Run | None = None) -> Awaitable[list[DailyNodeStats]]:
         request = Request(
             _OPERATION,
             "POST",
@@ -151,7 +152,7 @@ class NodeStatsResource:
             key.bucket_id,
             encode_day(f"{key.day.isoformat()}T00:00:00.000Z"),
         )
-        return self._manager.call(request, decode_node_stats, halt)
+        return self._caller.call(request, decode_node_stats, halt)
 
     def _run(
         self,
@@ -162,7 +163,7 @@ class NodeStatsResource:
         leftover: Callable[[], Iterable[BucketDay]] = tuple,
     ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]:
         return run_calls(
-            self._manager,
+            self._caller,
             self._get,
             keys,
             concurrency=concurrency,

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from functools import partial
 
+from flashback_async.api.urls import segment
+from flashback_async.api.wire import decode_status
 from flashback_async.bulk.batch import gather
-from flashback_async.bulk.report import Halt, Outcome, Report
+from flashback_async.bulk.report import Outcome, Report
+from flashback_async.call.caller import Caller
 from flashback_async.errors import FlashbackError
-from flashback_async.http.codec import decode_status
-from flashback_async.http.session import SessionManager
-from flashback_async.http.urls import segment
-from flashback_async.http.values import Request
 from flashback_async.models import BucketStatus
-from flashback_async.resources.bulk_calls import (
+from flashback_async.resources.bulk import (
     check_ids,
     check_ids_or_async,
     naming,
     run_calls,
 )
+from flashback_async.run import Run
+from flashback_async.values import Request
 
 _OPERATION = "status.get"
 
@@ -26,8 +27,8 @@ _OPERATION = "status.get"
 class StatusResource:
     """Ask how the nodes of buckets are; reached as ``client.status``."""
 
-    def __init__(self, manager: SessionManager) -> None:
-        self._manager = manager
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
     async def get(self, bucket_id: str) -> BucketStatus:
         """Get the state of a bucket's nodes (``GET /bucket/{bucketId}/status``).
@@ -68,7 +69,7 @@ class StatusResource:
             EventLoopError: The client belongs to another event loop or process.
         """
         with naming("status.get_many"):
-            self._manager.check_open()
+            self._caller.check_open()
             check_ids(bucket_ids)
             ask = partial(self._run, concurrency=concurrency, deadline=deadline)
             return await gather(bucket_ids, ask)
@@ -96,14 +97,14 @@ class StatusResource:
             EventLoopError: As in ``get_many``, as the run begins.
         """
         with naming("status.iter_many"):
-            self._manager.check_open()
+            self._caller.check_open()
             check_ids_or_async(bucket_ids)
             return self._run(bucket_ids, concurrency=concurrency, deadline=deadline)
 
-    def _get(self, bucket_id: str, halt: Halt | None = None) -> Awaitable[BucketStatus]:
+    def _get(self, bucket_id: str, halt: Run | None = None) -> Awaitable[BucketStatus]:
         target = f"/bucket/{segment(bucket_id, _OPERATION)}/status"
         request = Request(_OPERATION, "GET", target, bucket_id)
-        return self._manager.call(request, partial(decode_status, asked=bucket_id), halt)
+        return self._caller.call(request, partial(decode_status, asked=bucket_id), halt)
 
     def _run(
         self,
@@ -113,7 +114,7 @@ class StatusResource:
         deadline: float | None,
     ) -> AsyncGenerator[Outcome[str, BucketStatus], None]:
         return run_calls(
-            self._manager,
+            self._caller,
             self._get,
             bucket_ids,
             concurrency=concurrency,

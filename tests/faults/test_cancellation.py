@@ -97,7 +97,7 @@ class Play:
         options.setdefault("timeout", Timeout(total=TOTAL, attempt=2 * TOTAL))
         self.client = self.fault.client(**options)
         self.fault.clients[:] = [self.client]  # those before are closed
-        self.client._manager.shared.clock = self.clock
+        self.client._caller.state.clock = self.clock
         return self.client
 
     async def other(self, name: str = "other") -> None:
@@ -138,7 +138,7 @@ class Play:
 
     @property
     def pool(self):
-        return self.client._manager.shared.pool
+        return self.client._caller.state.loop_state
 
 
 # The situations: each gives what is to be cancelled.
@@ -481,7 +481,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
     """See that the others end as they should, that nothing is left, and the client works."""
     play.released.set()
     others = await fault.result(asyncio.gather(*play.others, return_exceptions=True))
-    closed = play.client._manager.shared._closed
+    closed = play.client._caller.state._closed
     for other in others:
         if closed and play.others_end_closed:
             assert type(other) is ClientClosedError, other
@@ -503,7 +503,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
         assert pool.admission.flow.active == 0
         assert not pool.admission._waiting
         assert not pool.deadlines.scopes
-        fetch = play.client._manager.shared.tokens._fetch
+        fetch = play.client._caller.state.tokens._fetch
         assert fetch is None or fetch.waiters == 0
     assert play.clock.asleep == 0
     if not closed:
@@ -612,7 +612,7 @@ async def test_L05_retry_cancelled_before_it_was_sent_costs_nothing(fault: Fault
         if was_asleep:
             asleep += 1
             sent = fault.server.targets[seen:].count("/bucket/victim/status")
-            assert play.client._manager.shared.budget.tokens == 500 - 14 * (sent - 1)
+            assert play.client._caller.state.budget.tokens == 500 - 14 * (sent - 1)
         await leave_nothing(fault, play, asyncio.all_tasks())
     assert asleep >= 6  # three turns of each of two sleeps
     fault.wire(len(fault.server.requests))
@@ -692,7 +692,7 @@ async def test_L05_ten_thousand_cancellations_at_random_times(fault: Fault, quie
             group.create_task(cancel_some())
     assert kinds["cancelled"] >= most
     assert kinds["ended"] >= most // 100
-    assert client._manager.shared.pool.admission.flow.active == 0
+    assert client._caller.state.loop_state.admission.flow.active == 0
     await turns(100)
     fault.wire(len(fault.server.requests))
 

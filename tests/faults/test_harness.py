@@ -71,7 +71,7 @@ async def leave_descriptor(fault: Fault):
 async def leave_slot(fault: Fault):
     client = fault.client()
     await client.status.get("bucket-1")
-    client._manager.shared.pool.admission.flow.take()
+    client._caller.state.loop_state.admission.flow.take()
 
 
 async def lose_exception(fault: Fault):

@@ -616,7 +616,7 @@ def seen_at(fault: Fault) -> list[float]:
 
 
 def tokens_spent(client: FlashbackClient) -> int:
-    return 500 - client._manager.shared.budget.tokens
+    return 500 - client._caller.state.budget.tokens
 
 
 @pytest.mark.parametrize("code", [429, 503])

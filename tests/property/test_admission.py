@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flashback_async.http.admission import Admission, Flow
+from flashback_async.call.admission import Admission, Flow
 from tests.unit.support import LoopClock, now
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from flashback_async.bulk.batch import Cutter, gather, unpack
 from flashback_async.bulk.fanout import fan_out, run
-from flashback_async.bulk.report import Halt, Outcome
+from flashback_async.bulk.report import Outcome
 from flashback_async.errors import DeadlineExceededError, FlashbackError, ServerError
+from flashback_async.run import Run
 from tests.unit.support import now
 
 # What a call does: how long it takes, how it ends, and how it takes being cancelled.
@@ -167,7 +168,7 @@ async def test_a_deadline_loses_no_key(plan, concurrency, deadline, pause):
 @given(plans.filter(bool), concurrencies, kinds, st.data())
 async def test_a_halt_reaches_every_key_left(plan, concurrency, kind, data):
     calls = Calls(plan)
-    calls.halt = Halt()
+    calls.halt = Run()
     calls.halts_at = data.draw(st.integers(0, len(plan) - 1))
     source = source_of(len(plan), kind)
     outcomes = [

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from flashback_async.call.retry import Budget, Plan, send_again
 from flashback_async.config import RetryPolicy
 from flashback_async.errors import ConnectionLostError, NotFoundError, RateLimitError
-from flashback_async.http.retry import Budget, Plan, send_again
-from flashback_async.http.values import Failure, Retry
+from flashback_async.values import NoAnswer, Retry
 from tests.unit.support import LoopClock, answer
 
 COST = {Retry.TRANSIENT: 14, Retry.THROTTLED: 5}
@@ -56,10 +56,10 @@ TestBudget = BudgetMachine.TestCase
 
 def failure(kind, after):
     if kind is Retry.THROTTLED:
-        return Failure(RateLimitError("slow", status=429, retry_after=after), kind)
+        return NoAnswer(RateLimitError("slow", status=429, retry_after=after), kind)
     if kind is Retry.TRANSIENT:
-        return Failure(ConnectionLostError("lost"), kind)
-    return Failure(NotFoundError("no", status=404), kind)
+        return NoAnswer(ConnectionLostError("lost"), kind)
+    return NoAnswer(NotFoundError("no", status=404), kind)
 
 
 failures = st.tuples(

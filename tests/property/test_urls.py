@@ -7,10 +7,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from yarl import URL
 
+from flashback_async.api import urls
 from flashback_async.bulk.batch import Cutter
 from flashback_async.errors import ConfigurationError, InvalidArgumentError
-from flashback_async.http import urls
-from flashback_async.http.values import Secret
+from flashback_async.values import Secret
 from tests.property.strategies import any_text, assert_harmless
 
 BASE = "https://api.test/v1"

@@ -6,13 +6,13 @@ import json
 import selectors
 from types import SimpleNamespace
 
+from flashback_async.call.auth import token_source
+from flashback_async.call.caller import Caller, ClientState
 from flashback_async.config import Limits, RetryPolicy, Timeout
-from flashback_async.http.auth import token_source
-from flashback_async.http.session import SessionManager, Shared
-from flashback_async.http.values import Failure, Response, Retry, Secret
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
+from flashback_async.values import NoAnswer, Response, Retry, Secret
 
 TOKEN = "canary-9f1c"
 NOON = 1_705_320_000.0  # 2024-01-15T12:00:00Z
@@ -130,7 +130,7 @@ def no(status, message=None, **headers):
 
 
 def lost(error, *, stale=False):
-    return Failure(error, Retry.TRANSIENT, stale)
+    return NoAnswer(error, Retry.TRANSIENT, stale)
 
 
 class Script:
@@ -201,7 +201,7 @@ async def hang(request, attempt):
 
 
 class Bench:
-    """A session manager over a script, in virtual time, with the resources on top of it."""
+    """A session caller over a script, in virtual time, with the resources on top of it."""
 
     def __init__(
         self,
@@ -217,17 +217,17 @@ class Bench:
         self.script = Script(*answers)
         given = Secret(token) if isinstance(token, str) else token
         self.tokens = token_source(given)
-        self.shared = Shared(
+        self.state = ClientState(
             make_transport=lambda: self.script,
             tokens=self.tokens,
             limits=limits or Limits(),
             borrowed=borrowed,
         )
-        self.clock = self.shared.clock = LoopClock(share)
-        self.manager = SessionManager(self.shared, timeout or Timeout(), retry or RetryPolicy())
-        self.bucket_stats = BucketStatsResource(self.manager, base_url)
-        self.node_stats = NodeStatsResource(self.manager)
-        self.status = StatusResource(self.manager)
+        self.clock = self.state.clock = LoopClock(share)
+        self.caller = Caller(self.state, timeout or Timeout(), retry or RetryPolicy())
+        self.bucket_stats = BucketStatsResource(self.caller, base_url)
+        self.node_stats = NodeStatsResource(self.caller)
+        self.status = StatusResource(self.caller)
 
     @property
     def sent(self):
@@ -235,17 +235,17 @@ class Bench:
 
     @property
     def admission(self):
-        return self.shared.open_pool().admission
+        return self.state.open_loop_state().admission
 
     @property
     def budget(self):
-        return self.shared.budget.tokens
+        return self.state.budget.tokens
 
     async def __aenter__(self):
         return self
 
     async def __aexit__(self, *_):
-        await self.shared.close()
+        await self.state.close()
 
 
 def status_body(bucket_id="b", count=1):

@@ -79,8 +79,8 @@ class Fault:
         if base_url is not None and base_url.startswith("https:"):
             options.setdefault("ssl_context", tls.client())
         client = FlashbackClient(**options)
-        client._manager.shared.clock = self.clock
-        self._longest_total = max(self._longest_total, client._manager.timeout.total)
+        client._caller.state.clock = self.clock
+        self._longest_total = max(self._longest_total, client._caller.timeout.total)
         self.clients.append(client)
         return client
 
@@ -91,7 +91,7 @@ class Fault:
 
     def idle(self) -> int:
         """Count the living connections that the first client keeps for reuse."""
-        connector = self.clients[0]._manager.shared.pool.transport._session.connector
+        connector = self.clients[0]._caller.state.loop_state.transport._session.connector
         return sum(
             handler.is_connected() for kept in connector._conns.values() for handler, _ in kept
         )
@@ -182,7 +182,7 @@ class Fault:
         sleeps = [0.05 * 2**n for n in range(transient)] + [1.0 * 2**n for n in range(throttled)]
         assert self.clock.sleeps == sleeps, f"slept {self.clock.sleeps}, not {sleeps}"
         cost = 0 if refunded else 14 * transient + 5 * throttled
-        spent = [500 - client._manager.shared.budget.tokens for client in self.clients]
+        spent = [500 - client._caller.state.budget.tokens for client in self.clients]
         assert sum(spent) == cost, f"spent {spent} tokens, not {cost}"
 
     # What happens around it.
@@ -229,7 +229,7 @@ class Fault:
     def _left_by_calls(self) -> list[str]:
         left = self._left_tasks()
         for client in self.clients:
-            pool = client._manager.shared.pool
+            pool = client._caller.state.loop_state
             if pool is None:
                 continue
             session = pool.transport._session
@@ -265,7 +265,7 @@ class Fault:
             return
         self.clock.advance(3600.0)  # past every pause that the server asked for
         for client in self.clients:
-            if client._manager.shared._closed:
+            if client._caller.state._closed:
                 continue
             is_https = client._base_url.startswith("https:")
             await server.become_healthy(tls.server() if is_https else None)

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from flashback_async.bulk.fanout import fan_out, run
-from flashback_async.bulk.report import Halt
 from flashback_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
@@ -19,6 +18,7 @@ from flashback_async.errors import (
     InvalidArgumentError,
     ServerError,
 )
+from flashback_async.run import Run
 from tests.unit.support import now, turns
 
 
@@ -787,7 +787,7 @@ async def test_a_worker_that_has_not_yet_begun_at_the_deadline_loses_no_key():
 
 
 async def test_a_halted_run_gives_the_error_to_every_key_that_was_not_sent():
-    halt = Halt()
+    halt = Run()
     described = []
 
     async def rejects_the_second(key):
@@ -826,7 +826,7 @@ async def test_a_halted_run_gives_the_error_to_every_key_that_was_not_sent():
 
 
 async def test_the_many_keys_that_a_halted_run_never_sent_leave_turns_to_others():
-    halt, turns = Halt(), 0
+    halt, turns = Run(), 0
 
     async def reject(key):
         halt.error = FlashbackError("halt")
@@ -848,7 +848,7 @@ async def test_the_many_keys_that_a_halted_run_never_sent_leave_turns_to_others(
 
 
 async def test_what_is_under_way_when_a_run_is_halted_may_end_well():
-    halt = Halt()
+    halt = Run()
 
     async def work(key):
         await asyncio.sleep(key)
@@ -862,7 +862,7 @@ async def test_what_is_under_way_when_a_run_is_halted_may_end_well():
 
 
 async def test_an_async_iterable_is_not_read_further_once_the_run_is_halted():
-    halt = Halt()
+    halt = Run()
     source = AsyncSource(itertools.count(), seconds=1)
 
     async def work(key):
@@ -876,7 +876,7 @@ async def test_an_async_iterable_is_not_read_further_once_the_run_is_halted():
 
 
 async def test_who_waits_for_a_turn_to_read_sends_nothing_once_the_run_is_halted():
-    halt, called = Halt(), []
+    halt, called = Run(), []
     source = AsyncSource(itertools.count(), seconds=1)
 
     async def work(key):
@@ -896,7 +896,7 @@ async def test_who_waits_for_a_turn_to_read_sends_nothing_once_the_run_is_halted
 
 @pytest.mark.parametrize("stop", ["halt", "deadline"])
 async def test_what_an_async_source_had_read_but_not_given_comes_out_last(stop):
-    halt, described = Halt(), []
+    halt, described = Run(), []
 
     async def work(key):
         await asyncio.sleep(1.5)
@@ -949,7 +949,7 @@ async def test_a_run_may_be_refused_as_it_begins():
 
 
 async def test_a_deadline_after_a_halt_does_not_change_what_the_keys_are_told():
-    halt = Halt()
+    halt = Run()
 
     async def work(key):
         if key == 0:
@@ -962,7 +962,7 @@ async def test_a_deadline_after_a_halt_does_not_change_what_the_keys_are_told():
 
 
 async def test_a_run_halted_before_it_begins_sends_nothing():
-    halt = Halt()
+    halt = Run()
     halt.error = ServerError("halt")
     work = Work()
     outcomes = await all_of(run(work, range(3), concurrency=2, deadline=None, halt=halt))

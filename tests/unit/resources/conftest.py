@@ -27,5 +27,5 @@ def answers(monkeypatch):
 @pytest.fixture
 async def client():
     async with FlashbackClient(TOKEN, base_url="https://api.test/v1") as made:
-        made._manager.shared.clock = LoopClock()
+        made._caller.state.clock = LoopClock()
         yield made

@@ -394,7 +394,7 @@ async def test_iter_many_over_an_async_source_leaves_nothing_after_break():
 
 async def test_a_run_is_refused_once_the_client_is_closed():
     bench = Bench(all_found)
-    await bench.shared.close()
+    await bench.state.close()
     with pytest.raises(ClientClosedError):
         await bench.bucket_stats.get_many(["a"])
     with pytest.raises(ClientClosedError):

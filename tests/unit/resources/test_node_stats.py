@@ -211,7 +211,7 @@ async def test_what_is_no_iterable_of_ids_is_refused_at_once(ids):
 
 async def test_a_run_is_refused_once_the_client_is_closed():
     bench = Bench(OK)
-    await bench.shared.close()
+    await bench.state.close()
     with pytest.raises(ClientClosedError):
         await bench.node_stats.get_many(["a"], DAY)
     with pytest.raises(ClientClosedError):

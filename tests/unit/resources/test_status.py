@@ -245,7 +245,7 @@ async def test_a_rejected_token_ends_the_run_and_the_next_tries_again():
 
 async def test_a_run_is_refused_once_the_client_is_closed():
     bench = Bench(echo_status)
-    await bench.shared.close()
+    await bench.state.close()
     with pytest.raises(ClientClosedError):
         await bench.status.get_many(["a"])
     with pytest.raises(ClientClosedError):
@@ -256,7 +256,7 @@ async def test_closing_under_a_run_ends_each_key_with_its_error():
     bench = Bench(hang)
     task = asyncio.create_task(bench.status.get_many(map(str, range(20)), concurrency=5))
     await turns(30)
-    await bench.shared.close()
+    await bench.state.close()
     report = await task
     assert [type(o.error) for o in report] == [ClientClosedError] * 20
     assert len(bench.sent) == 5
