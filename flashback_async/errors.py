@@ -39,6 +39,12 @@ def show(value: object) -> str:
     return text if len(text) <= 32 else f"{text[:29]}..."
 
 
+def seconds(value: float) -> str:
+    """Return a length of time as a message shows it: in seconds, rounded."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".") if value >= 1 else f"{value:.3g}"
+    return f"{text} s"
+
+
 class FlashbackError(Exception):
     """Describe why a call of this package failed; the base of every error it raises.
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import copy
+import math
 
 from flashback_async.errors import FlashbackError
 
 
 class Run:
-    """What stops a run before its input ends: the error that all remaining keys get, unsent."""
+    """A bulk run: why it ends before its input does, and when its deadline passes.
 
-    __slots__ = ("error",)
+    ``ends`` is a moment on the client's clock, fixed when the run begins; infinite if the run has
+    no deadline. ``error`` is what all remaining keys get, unsent.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("ends", "error")
+
+    def __init__(self, ends: float = math.inf) -> None:
+        self.ends = ends
         self.error: FlashbackError | None = None
 
+    def halt(self, error: FlashbackError) -> None:
+        """Send no further key; the first reason stays."""
+        if self.error is None:
+            self.error = error
+
     def share(self, how: str) -> FlashbackError:
-        """Give a call or a key that is stopped an error of its own, which says how."""
+        """Return an error for one call or key that is stopped; ``how`` says at which point."""
         assert self.error is not None  # noqa: S101 - nothing else stops a run
         error = copy.copy(self.error)
         error._remark(how)

@@ -59,7 +59,7 @@ def _plain_logging():
     yield
     logger.setLevel(level)
     logger.propagate, logger.handlers = propagate, handlers
-    for known in logging.Logger.caller.loggerDict.values():
+    for known in logging.Logger.manager.loggerDict.values():
         if isinstance(known, logging.Logger):
             known.disabled = False
 

@@ -23,6 +23,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Ids of these characters stand in a URL as they are. So do dots, but an id may be no dot segment.
 _PLAIN = f"{string.ascii_letters}{string.digits}_~-".encode()
 _DOTS = (".", "..")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -151,6 +152,11 @@ def _all_plain(ids: Sequence[object]) -> TypeGuard[list[str]]:
         return all(texts) and max(map(len, texts)) <= MAX_ID_LENGTH and _is_plain("".join(texts))
     except (TypeError, ValueError):  # what is no text, or there are none
         return False
+
+
+def fold(bucket_id: str) -> str:
+    """Return an id for comparison without regard to the case of ASCII letters, and of no others."""
+    return bucket_id.lower() if bucket_id.isascii() else bucket_id.translate(_LOWER)
 
 
 def list_target(bucket_ids: list[str] | None) -> str:

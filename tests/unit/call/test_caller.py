@@ -237,7 +237,7 @@ def test_another_process_is_refused(make_loop, monkeypatch):
     pool = bench.state.loop_state
     with monkeypatch.context() as patch:
         patch.setattr(pools, "_alive", [pool])
-        pools._disown_pools()  # as in the child of a fork
+        pools._disown()  # as in the child of a fork
     for use in (call(bench), bench.state.close()):
         with pytest.raises(EventLoopError, match=f"process {os.getpid()} before it forked"):
             loop.run(use)
