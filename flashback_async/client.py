@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from flashback_async.api.urls import canonical_base_url, proxy_for
-from flashback_async.call.auth import seal, token_source
-from flashback_async.call.caller import Caller, ClientState
+from flashback_async.api.urls import canonical_base_url, check_clear_text, proxy_for
+from flashback_async.call.auth import TokenFile, seal, token_source
+from flashback_async.call.caller import Caller
+from flashback_async.call.client_state import ClientState
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
-from flashback_async.net.aiohttp_session import capacity, check_session, own_headers
+from flashback_async.net.aiohttp_session import own_headers
 from flashback_async.net.aiohttp_transport import AiohttpTransport
+from flashback_async.net.borrowed_session import capacity, check_session
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
@@ -31,31 +33,33 @@ BASE_URL_VARIABLE = "FLASHBACK_BASE_URL"
 
 
 class FlashbackClient:
-    """Talk to the Flashback API: statistics and node status of storage buckets.
+    """An async client of the Flashback API: statistics and node status of storage buckets.
 
-    Making one sends nothing and needs no event loop; connections are opened by the first call,
+    A new client has sent nothing and needs no event loop. The first call opens its connections
     in the running loop. Close it with ``async with`` or ``await client.close()``.
 
     Args:
-        token: The bearer token, or an async function that gives it (called when a token is
-            first needed, and once more for all callers when it is rejected). None reads
-            ``FLASHBACK_TOKEN``, else the file that ``FLASHBACK_TOKEN_FILE`` names.
-        base_url: Where the API is; a path prefix is kept. None reads ``FLASHBACK_BASE_URL``,
-            else takes ``https://backend.flashback.tech``.
-        timeout: How long things may take.
-        retry: When a failed request is sent again.
-        limits: How much may be asked for at once, over all calls of the client.
-        proxy: The URL of an HTTP proxy. None takes ``HTTPS_PROXY`` and ``NO_PROXY``, read once.
-        ssl_context: What to verify the server with, such as a private CA. It must verify.
+        token: The bearer token, a ``TokenFile``, or an async function that returns the token. The
+            client calls that function when it first needs a token, and once more for all calls
+            when the API rejects it. None reads ``FLASHBACK_TOKEN``, else the file that
+            ``FLASHBACK_TOKEN_FILE`` names.
+        base_url: The URL of the API; a path prefix is kept. None reads ``FLASHBACK_BASE_URL``,
+            and the default is ``https://backend.flashback.tech``.
+        timeout: Time limits.
+        retry: When a failed request is retried.
+        limits: Limits over all calls of the client.
+        proxy: The URL of an HTTP proxy. None reads ``HTTPS_PROXY`` and ``NO_PROXY``, once.
+        ssl_context: The context that verifies the server, such as one with a private CA.
         session: An aiohttp session to borrow. It is never closed and never changed, and belongs
-            to the event loop of the client's first call. No more calls are made at once than its
-            connector has connections for.
-        allow_insecure_http: Permit ``http://`` to a host that is not this machine.
+            to the event loop of the client's first call. Its connector limits the number of
+            concurrent calls as well.
+        allow_insecure_http: Whether ``http://`` may leave this machine. It shows the token to
+            everybody on the way.
 
     Attributes:
-        bucket_stats: How much went up and down in buckets.
-        node_stats: How the nodes of buckets did on a day.
-        status: How the nodes of buckets are now.
+        bucket_stats: Traffic counters of buckets (``GET /bucket/stats``).
+        node_stats: Node statistics of one day (``POST /bucket/{bucketId}/stats``).
+        status: Current node status of buckets (``GET /bucket/{bucketId}/status``).
 
     Raises:
         ConfigurationError: A setting is wrong, or there is no token. The message names it.
@@ -64,11 +68,11 @@ class FlashbackClient:
     bucket_stats: BucketStatsResource
     node_stats: NodeStatsResource
     status: StatusResource
-    _base_url = "(not made)"  # what a traceback shows of a client whose settings were refused
+    _base_url = "(not made)"  # shown in the traceback of a refused setting
 
     def __init__(
         self,
-        token: str | TokenProvider | None = None,
+        token: str | TokenProvider | TokenFile | None = None,
         *,
         base_url: str | None = None,
         timeout: Timeout = Timeout(),
@@ -89,15 +93,16 @@ class FlashbackClient:
         _check_type("limits", limits, Limits)
         base_url = canonical_base_url(base_url, allow_insecure_http=allow_insecure_http)
         proxy_to_use = proxy_for(base_url, sealed_proxy)
+        check_clear_text(base_url, proxy_to_use, allow_insecure_http=allow_insecure_http)
         _check_ssl_context(ssl_context)
-        check_session(session)
+        check_session(session, base_url, proxy_to_use, allow_insecure_http=allow_insecure_http)
         most = capacity(session, limits.max_concurrency)
         limits = attrs.evolve(limits, max_concurrency=most)
         _check_type("timeout", timeout, Timeout)
         make_transport: TransportFactory = partial(
             AiohttpTransport,
             base_url,
-            headers=own_headers(),  # here, for a call may come to a process out of descriptors
+            headers=own_headers(),  # read now, because later the process may be out of descriptors
             longest_lookup=min(timeout.connect, timeout.attempt, timeout.total),
             max_response_bytes=limits.max_response_bytes,
             proxy=proxy_to_use,
@@ -116,9 +121,9 @@ class FlashbackClient:
     def with_options(
         self, *, timeout: Timeout | None = None, retry: RetryPolicy | None = None
     ) -> FlashbackClient:
-        """Give a view of this client under other options: the same pool, limits and token.
+        """Return a view of this client with other options but the same connections and token.
 
-        Closing the view closes nothing; only the client that opened the pool does.
+        The view shares the client's limits too. Closing the view closes nothing.
 
         Args:
             timeout: None keeps the client's own.
@@ -128,7 +133,7 @@ class FlashbackClient:
             ConfigurationError: An option is of the wrong type.
         """
         view = object.__new__(type(self))
-        view._owner = self._owner or self  # keeps the pool alive as long as its views
+        view._owner = self._owner or self  # the connections live as long as any view
         caller = self._caller
         view._set_up(
             caller.state,
@@ -139,13 +144,13 @@ class FlashbackClient:
         return view
 
     async def close(self) -> None:
-        """Close every connection; calls under way end with ``ClientClosedError``.
+        """Close every connection; calls in flight end with ``ClientClosedError``.
 
         Closing twice is fine.
 
         Raises:
-            EventLoopError: The client is in use in another event loop that still lives, or was
-                opened by the parent process.
+            EventLoopError: The client is in use in another event loop that is still alive, or
+                the parent process opened it.
         """
         if self._owner is None:
             await self._caller.state.close()
@@ -166,7 +171,7 @@ class FlashbackClient:
         return f"<FlashbackClient {self._base_url}>"
 
     def __del__(self) -> None:
-        # Where __init__ has raised there is nothing to close.
+        # If __init__ has raised, there is nothing to close.
         caller = getattr(self, "_caller", None)
         if caller is not None and self._owner is None and caller.state.abandon():
             warnings.warn(
@@ -189,7 +194,7 @@ class FlashbackClient:
 
 
 def _seal_proxy(proxy: object) -> Secret | None:
-    """Hide the URL of a proxy, which may hold a password."""
+    """Return the URL of a proxy such that no traceback shows its password."""
     if proxy is None:
         return None
     if not isinstance(proxy, str):

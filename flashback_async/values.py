@@ -1,9 +1,10 @@
-"""What passes between the steps of a call."""
+"""The values and protocols that pass between the steps of a call."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -33,7 +34,7 @@ class Secret:
 
 
 class Request(NamedTuple):
-    """What to ask: all of it safe to send again, for every call of the API is a read."""
+    """One request to the API; every call of it is a read, so any may be sent again."""
 
     operation: str
     method: str
@@ -46,7 +47,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Response(NamedTuple):
-    """What came back; of a long body that is no data, the start."""
+    """One HTTP response; if its body is long and no data, the body is only the start of it."""
 
     status: int
     headers: Headers
@@ -54,49 +55,53 @@ class Response(NamedTuple):
 
 
 class Retry(Enum):
-    """Whether a failed request may be sent again, and as what it then counts."""
+    """How a call may go on after an exchange without an answer."""
 
-    NEVER = "never"
-    TRANSIENT = "transient"
-    THROTTLED = "throttled"
+    NEVER = "never"  # the failure ends the call
+    TRANSIENT = "transient"  # retried after a back-off
+    THROTTLED = "throttled"  # retried when the server allows it
+    STALE = "stale"  # a reused connection was closed before any byte of an answer: sent again once
+    RECALLED = "recalled"  # recalled before it was sent: admitted anew, at no cost
 
 
 @frozen(slots=True)
 class NoAnswer:
-    """Why an exchange gave no answer to decode.
+    """The failure of one exchange, and how the call may go on.
 
-    ``stale`` says that a connection used before was gone before any byte of an answer: the
-    server has most likely not seen the request. ``sent`` is False where nothing could be sent.
+    ``pause`` is the seconds that the server asked to wait, 0 if it named none. ``sent`` is False
+    if nothing was sent.
     """
 
     error: FlashbackError
     retry: Retry = Retry.NEVER
-    stale: bool = False
+    pause: float = 0.0
     sent: bool = True
 
 
 class Connection(Protocol):
-    """A connection that an attempt was given."""
+    """The connection of an attempt."""
 
     def force_close(self) -> None:
         """Keep the connection from being used again."""
 
 
 class Attempt:
-    """How far one exchange has come; the transport writes, the call reads it.
+    """The progress of one exchange, which the transport writes and the call reads.
 
-    ``connect`` is the seconds that a new connection may take; with ``fresh`` no connection is
-    taken that was used before; ``began`` is on the clock of the call.
+    ``connect`` is the seconds that a new connection may take. ``fresh`` asks for a connection
+    that was never used before. ``began`` is on the call's clock.
     """
 
-    # Set on an attempt only once it has come so far.
+    # Defaults, set on the instance only as the exchange proceeds.
     reused = False
     phase: Literal["connect", "connect or headers", "headers", "body"] = "connect"
+    via = ""  # the proxy on the way, in words
     received = 0  # bytes of the body
     expected: int | None = None
-    head: Response | None = None  # how an answer began; set before any failure that is about it
+    head: Response | None = None  # the start of an answer; set before any failure that is about it
     connection: Connection | None = None
-    recalled = False  # it is not to leave any more
+    tls: ssl.SSLObject | None = None  # if the transport has had no answer over TLS so far
+    recalls = 0  # how many recalls the transport had seen when the exchange began
 
     def __init__(self, connect: float, fresh: bool = False, began: float = 0.0) -> None:
         self.connect = connect
@@ -104,9 +109,9 @@ class Attempt:
         self.began = began
 
     def progress(self) -> str:
-        """Say how far the exchange has come."""
+        """Return the phase that the exchange has reached, in words."""
         if self.phase != "body":
-            return f"phase {self.phase}"
+            return f"phase {self.phase}{self.via}"
         expected = "" if self.expected is None else f" of {self.expected}"
         return f"phase body, {self.received}{expected} bytes received"
 
@@ -120,7 +125,7 @@ class Misdirected(Exception):
 
 
 class Clock(Protocol):
-    """Time, sleep and chance, so that a test can stand in for them."""
+    """A source of time, sleep and chance, which a test can replace."""
 
     def monotonic(self) -> float: ...
     def wall(self) -> float: ...
@@ -138,22 +143,17 @@ class SystemClock:
 
 
 class Transport(Protocol):
-    """One exchange over the network; the seam beside which another transport can stand."""
+    """The seam below a call: whatever can make one exchange with the API."""
 
     def open(self) -> None:
-        """Make what belongs to the running loop; nothing is sent, and no file is opened."""
+        """Create what belongs to the running loop; send nothing and open no file."""
 
-    async def send(
-        self, request: Request, secret: Secret, attempt: Attempt
-    ) -> Response | NoAnswer | None:
-        """Make one exchange, without any retry; only cancellation is raised.
-
-        None where the request was recalled before it left.
-        """
+    async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
+        """Return what one exchange gave, without any retry; raise nothing but cancellation."""
         ...
 
     def recall(self) -> None:
-        """Call back the requests that have not left yet."""
+        """Stop the requests that have not been sent yet; their exchanges end as RECALLED."""
 
     async def close(self) -> None:
         """Close every connection; closing twice is fine."""

@@ -16,6 +16,7 @@ HOMES = {
         "net/aiohttp_transport.py",
         "net/aiohttp_session.py",
         "net/aiohttp_errors.py",
+        "net/borrowed_session.py",
         "sandbox",
         "client.py",
     },

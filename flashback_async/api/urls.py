@@ -59,27 +59,45 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
 
 
 def proxy_for(base_url: str, given: Secret | None) -> Secret | None:
-    """Give the proxy to use: the one given, else what ``HTTPS_PROXY`` and ``NO_PROXY`` say.
+    """Return the proxy to use: the one given, else what ``HTTPS_PROXY`` and ``NO_PROXY`` say.
 
-    Its URL may hold a password, so it is sealed. Plain http is meant for loopback and is never
-    sent through a proxy of the environment.
+    Its URL may hold a password, so it is sealed. Plain http is meant for loopback and never goes
+    through a proxy of the environment.
 
     Raises:
         ConfigurationError: It is not an absolute http or https URL. The message does not show it.
     """
     name = "proxy"
-    if given is None:
-        name, given = "HTTPS_PROXY", _environment_proxy(base_url)
+    if given is None and base_url.startswith("https:"):
+        name, given = "HTTPS_PROXY", environment_proxy(base_url)
     problem = None if given is None else _problem_of_proxy(given.reveal())
     if problem:
         raise ConfigurationError(f"{name} {problem}")
     return given
 
 
-def _environment_proxy(base_url: str) -> Secret | None:
+def check_clear_text(base_url: str, proxy: Secret | None, *, allow_insecure_http: bool) -> None:
+    """Check that no proxy on another machine carries the token in clear text.
+
+    Raises:
+        ConfigurationError: It would, and nobody has permitted that.
+    """
+    if proxy is None or allow_insecure_http or base_url.startswith("https:"):
+        return
+    parts = _parsed(proxy.reveal())
+    host = None if parts is None else _ascii_host(parts)
+    if host is None or not is_loopback(host):
+        raise ConfigurationError(
+            f"https required: the proxy would carry the token to base_url {show(base_url)} in "
+            "clear text; allow_insecure_http=True permits it"
+        )
+
+
+def environment_proxy(base_url: str) -> Secret | None:
+    """Return the proxy that the environment names for a URL."""
     parts = urlsplit(base_url)
-    proxy = getproxies_environment().get("https")
-    if not proxy or parts.scheme != "https" or proxy_bypass(parts.netloc):
+    proxy = getproxies_environment().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.netloc):
         return None
     return Secret(proxy if "://" in proxy else f"http://{proxy}")
 

@@ -1,4 +1,4 @@
-"""aiohttp's sessions: what our own does in another way, and what is checked of a borrowed one."""
+"""aiohttp's sessions: the own one with its differences, and the checks of a borrowed one."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import platform
 import socket
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from flashback_async import errors
+from flashback_async._version import __version__
 from flashback_async.values import Attempt
 
 if TYPE_CHECKING:
@@ -25,20 +25,28 @@ if TYPE_CHECKING:
 # Half of what may be buffered beyond a limit before the server is held back.
 _READ_BUFFER = 64 * 1024
 
-# An exchange is found by its task, for aiohttp hands nothing of a request's own through.
-UnderWay = dict[asyncio.Task[object] | None, Attempt]
+# The attempt of the running exchange, because aiohttp passes nothing of a request's own through.
+CURRENT: ContextVar[Attempt] = ContextVar("flashback_async.attempt")
+
+
+class InFlight:
+    """The number of exchanges in flight and of recalls so far, and whether any was answered."""
+
+    count = 0
+    recalls = 0
+    has_answered = False
 
 
 def own_session(
-    headers: Mapping[str, str], longest_lookup: float, under_way: UnderWay
+    headers: Mapping[str, str], longest_lookup: float, in_flight: InFlight
 ) -> aiohttp.ClientSession:
-    """Make the session of a transport, whose exchanges ``under_way`` holds.
+    """Return the session of a transport.
 
-    It resends nothing in secret, uses no connection again on which something arrived unasked, and
-    keeps no cookies. ``longest_lookup`` is in seconds.
+    It never resends a request on its own, never reuses a connection on which unexpected bytes
+    arrived, and keeps no cookies. ``longest_lookup`` is in seconds.
     """
     return aiohttp.ClientSession(
-        connector=_Connector(longest_lookup, under_way),
+        connector=_Connector(longest_lookup, in_flight),
         response_class=_Response,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
@@ -48,25 +56,21 @@ def own_session(
 
 @cache
 def own_headers() -> dict[str, str]:
-    """Give the headers that are the same for every request; reads files of what is installed."""
-    try:
-        ours = version("flashback-async")
-    except PackageNotFoundError:  # frozen or copied into an application
-        ours = "0.0"
+    """Return the headers that every request has in common, all but the token."""
     ours, python, theirs = (
         ".".join(text.split(".")[:2])
-        for text in (ours, platform.python_version(), aiohttp.__version__)
+        for text in (__version__, platform.python_version(), aiohttp.__version__)
     )
     return {
         hdrs.ACCEPT: "application/json",
-        # Named, so that what is installed beside aiohttp does not decide what may come.
+        # Explicit, so that packages installed beside aiohttp do not change it.
         hdrs.ACCEPT_ENCODING: "gzip, deflate",
         hdrs.USER_AGENT: f"flashback-async/{ours} Python/{python} aiohttp/{theirs}",
     }
 
 
 class Dropped(Exception):
-    """A connection that could not be had, or went away: an error on which aiohttp gives up."""
+    """A lost connection, as an error on which aiohttp does not resend the request."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
@@ -74,11 +78,11 @@ class Dropped(Exception):
 
 
 class Recalled(Exception):
-    """A request was called back before it left."""
+    """A request was recalled before it was sent."""
 
 
 class _Response(aiohttp.ClientResponse):
-    """Keep aiohttp from sending a GET again by itself: it does so on these two errors."""
+    """A response whose loss aiohttp does not answer with a second request of its own."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         try:
@@ -91,23 +95,23 @@ _connect = aiohttp.TCPConnector.connect  # ``super()`` would be looked up for ev
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tell new from used connections, use no dirty one again, and give them out in one go.
+    """A connector that tells new from used connections and never reuses a dirty one.
 
-    How many connections there are is the business of the client's own admission.
+    The client's own admission limits how many connections there are.
     """
 
-    def __init__(self, longest_lookup: float, under_way: UnderWay) -> None:
+    def __init__(self, longest_lookup: float, in_flight: InFlight) -> None:
         super().__init__(limit=0, resolver=_Resolver(longest_lookup))
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._used: set[ResponseHandler] = set()
         self._most_used = 64
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        attempt = self._under_way[asyncio.current_task(self._loop)]
-        if len(self._under_way) > 1:
-            # All that are ready wait here for each other and then leave right after one another,
+        attempt = CURRENT.get()
+        if self._in_flight.count > 1:
+            # Requests that are ready wait here for each other and then leave back to back,
             # which wakes the server and the network less often.
             await asyncio.sleep(0)
         while True:
@@ -123,7 +127,9 @@ class _Connector(aiohttp.TCPConnector):
                 continue
             if not reused:
                 self._remember(handler)
-            if attempt.recalled:
+                if not self._in_flight.has_answered and connection.transport is not None:
+                    attempt.tls = connection.transport.get_extra_info("ssl_object")
+            if attempt.recalls != self._in_flight.recalls:
                 connection.release()
                 raise Recalled
             attempt.reused = reused
@@ -132,7 +138,7 @@ class _Connector(aiohttp.TCPConnector):
             return connection
 
     def _remember(self, handler: ResponseHandler) -> None:
-        """Note that a connection is in use, and now and then forget those that are gone."""
+        """Record that a connection is in use, and forget closed ones now and then."""
         self._used.add(handler)
         if len(self._used) > self._most_used:
             self._used = {known for known in self._used if known.is_connected()}
@@ -140,9 +146,9 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Resolver(AbstractResolver):
-    """Look names up as aiohttp does, but give up on a look-up that nobody waits for any more.
+    """aiohttp's resolver, with a limit on the seconds of one DNS lookup.
 
-    aiohttp shares look-ups between calls and shields them, so no caller's timeout ends one.
+    aiohttp shares lookups between calls and shields them, so no caller's timeout ends one.
     """
 
     def __init__(self, longest: float) -> None:
@@ -157,40 +163,3 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
-
-
-def check_session(session: object) -> None:
-    """Check a session that is to be borrowed.
-
-    Raises:
-        ConfigurationError: It is none, is closed, or would send credentials of its own.
-    """
-    if session is None:
-        return
-    if not isinstance(session, aiohttp.ClientSession):
-        kind = type(session).__name__
-        raise errors.ConfigurationError(f"session must be an aiohttp.ClientSession, not {kind}")
-    if session.closed:
-        raise errors.ConfigurationError("session is closed")
-    if session.auth is not None:
-        raise errors.ConfigurationError(
-            "session has a default auth, which would take the place of the token"
-        )
-
-
-def capacity(session: aiohttp.ClientSession | None, wanted: int) -> int:
-    """Give how many requests at once a borrowed session has connections for.
-
-    Who waited for one inside aiohttp would use up the time that a connection may take.
-    """
-    connector = None if session is None else session.connector
-    if connector is None:
-        return wanted
-    return min(wanted, connector.limit or wanted, connector.limit_per_host or wanted)
-
-
-def check_loop(session: aiohttp.ClientSession) -> None:
-    """See to it that a borrowed session was made in the running loop: elsewhere it would hang."""
-    loop = getattr(session, "_loop", None)  # the public property is on its way out
-    if loop is not None and loop is not asyncio.get_running_loop():
-        raise errors.EventLoopError("the borrowed session belongs to another event loop")

@@ -1,4 +1,4 @@
-"""One exchange through aiohttp: what goes out, and the reading of an answer."""
+"""One exchange through aiohttp: the request that is sent, and the reading of its answer."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from functools import lru_cache
 
 import aiohttp
 from aiohttp import hdrs
+from multidict import CIMultiDict
 from yarl import URL
 
 from flashback_async import errors
 from flashback_async.api import answers
-from flashback_async.net.aiohttp_errors import failure_of, hidden_token, session_closed
+from flashback_async.net.aiohttp_errors import Route, hidden_token, no_answer, session_closed
 from flashback_async.net.aiohttp_session import (
+    CURRENT,
     Dropped,
+    InFlight,
     Recalled,
-    UnderWay,
-    check_loop,
     own_session,
 )
-from flashback_async.values import Attempt, NoAnswer, Request, Response, Secret
+from flashback_async.net.borrowed_session import check_loop
+from flashback_async.values import Attempt, NoAnswer, Request, Response, Retry, Secret
 
-_CONTENT: dict[str, str] = {hdrs.CONTENT_TYPE: "application/json"}
+_RECALLED = NoAnswer(errors.TransportError("the request was recalled"), Retry.RECALLED, sent=False)
 
 
 class AiohttpTransport:
-    """Make exchanges with one origin over an aiohttp session, its own or a borrowed one.
+    """Exchanges with one origin over an aiohttp session, an own or a borrowed one.
 
-    A borrowed one is never closed and never changed.
+    A borrowed session is never closed and never changed.
     """
 
     def __init__(
@@ -50,47 +52,44 @@ class AiohttpTransport:
         self._longest_lookup = longest_lookup
         self._max_response_bytes = max_response_bytes
         self._proxy = None if proxy is None else proxy.reveal()
+        self._route = Route.of(base_url, self._proxy)
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         self._borrowed = session
         self._session = session
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._under_way: UnderWay = {}
-        self._known: Secret | None = None  # the token in the headers of the own session
-        # A body of this size is taken as it is, data or not. Of a borrowed session ``read`` does
-        # more than to give the bytes: it tells the traces.
-        small = min(max_response_bytes, answers.SNIPPET_BYTES)
-        self._small = small if session is None else -1
+        self._in_flight = InFlight()
+        self._known: Secret | None = None  # the token in the two headers below
+        self._get_headers = self._post_headers = CIMultiDict[str]()
+        # The read() of a borrowed session does more than return the bytes: it calls the traces.
+        self._takes_ready_bodies = session is None
+        self._ready_limit = min(max_response_bytes, answers.SNIPPET_BYTES)
 
     def open(self) -> None:
-        self._loop = asyncio.get_running_loop()
         if self._borrowed is not None:
             check_loop(self._borrowed)
             return
-        self._session = own_session(self._own_headers, self._longest_lookup, self._under_way)
+        self._session = own_session(self._own_headers, self._longest_lookup, self._in_flight)
 
     async def close(self) -> None:
         if self._borrowed is None and self._session is not None:
             await self._session.close()
 
     def recall(self) -> None:
-        for attempt in self._under_way.values():
-            attempt.recalled = True
+        self._in_flight.recalls += 1
 
-    async def send(
-        self, request: Request, secret: Secret, attempt: Attempt
-    ) -> Response | NoAnswer | None:
-        session, under_way = self._session, self._under_way
-        task = asyncio.current_task(self._loop)
-        under_way[task] = attempt
+    async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
+        session, in_flight = self._session, self._in_flight
+        attempt.recalls, attempt.via = in_flight.recalls, self._route.via
+        in_flight.count += 1
+        before = CURRENT.set(attempt)
         try:
             if self._borrowed is not None and not await self._gets_ready(attempt):
-                return None
+                return _RECALLED
             if session is None or session.closed:
                 return NoAnswer(session_closed(), sent=False)
             response = await session.request(
                 request.method,
                 self._url(request.target),
-                headers=self._headers(session, secret, request.body),
+                headers=self._headers(secret, has_body=request.body is not None),
                 data=request.body,
                 allow_redirects=False,
                 raise_for_status=False,
@@ -99,22 +98,19 @@ class AiohttpTransport:
                 ssl=self._ssl,
                 timeout=_client_timeout(attempt.connect),
             )
-            attempt.phase = "body"
+            attempt.phase, in_flight.has_answered = "body", True
             content = response.content
-            try:
-                if content.is_eof() and content.total_bytes <= self._small:
-                    # The body came with the head.
-                    return Response(response.status, response.raw_headers, content.read_nowait())
-                attempt.head = Response(response.status, response.raw_headers, b"")
-                return await self._read(response, attempt)
-            except BaseException:
-                attempt.received = content.total_bytes
-                response.close()
-                raise
+            if (
+                self._takes_ready_bodies
+                and content.is_eof()
+                and content.total_bytes <= self._ready_limit
+            ):
+                return Response(response.status, response.raw_headers, content.read_nowait())
+            return await self._read(response, attempt)
         except Recalled:
-            return None
+            return _RECALLED
         except asyncio.CancelledError:
-            if not self._is_cut_by_session(task):
+            if not self._is_cut_by_session():
                 raise
             return NoAnswer(session_closed())
         except Exception as error:
@@ -123,85 +119,92 @@ class AiohttpTransport:
                 raise
             return failure
         finally:
-            under_way.pop(task, None)  # a hook of a borrowed session may make calls in this task
+            in_flight.count -= 1
+            CURRENT.reset(before)
 
-    def _is_cut_by_session(self, task: asyncio.Task[object] | None) -> bool:
-        """Tell whether nobody cancelled a task but aiohttp, as a borrowed session was closed."""
+    def _is_cut_by_session(self) -> bool:
+        """Return whether aiohttp alone cancelled the task, as a borrowed session was closed."""
+        task = asyncio.current_task()
         closed = self._session is not None and self._session.closed
         return closed and task is not None and not task.cancelling()
 
     async def _gets_ready(self, attempt: Attempt) -> bool:
-        """Wait a turn for other requests, as our own session does at a later, better moment.
+        """Wait for other requests, as the own session does at a later, better moment.
 
-        False where the request was recalled meanwhile.
+        Return False if the request was recalled meanwhile.
         """
-        attempt.phase = "connect or headers"  # it does not tell which
-        if len(self._under_way) > 1:
+        attempt.phase = "connect or headers"  # a borrowed session does not report which
+        if self._in_flight.count > 1:
             await asyncio.sleep(0)
-        return not attempt.recalled
+        return attempt.recalls == self._in_flight.recalls
 
     def _url(self, target: str) -> URL:
-        """Put a target, which is encoded already, below the base URL."""
+        """Return the URL of a target, which is encoded already, below the base URL."""
         if "?" in target:
             return URL(self._base_url + target, encoded=True)
-        # Saves the parsing of a URL for every request.
+        # Spares every request the parsing of a URL.
         return self._base.with_path(self._prefix + target, encoded=True)
 
-    def _headers(
-        self, session: aiohttp.ClientSession, secret: Secret, body: bytes | None
-    ) -> Mapping[str, str] | None:
-        """Give what an exchange adds to the headers of the session."""
-        content = None if body is None else _CONTENT
-        if self._borrowed is not None:
-            return {hdrs.AUTHORIZATION: _bearer(secret), **self._own_headers, **(content or {})}
+    def _headers(self, secret: Secret, *, has_body: bool) -> CIMultiDict[str]:
+        """Return the headers of one request, the token among them.
+
+        The token is never a header of the session: aiohttp sends those to a proxy as well, in
+        clear text.
+        """
         if secret is not self._known:
-            # Kept there, it need not be merged in for every request, each of which takes a copy.
-            session.headers[hdrs.AUTHORIZATION] = _bearer(secret)
+            headers = CIMultiDict({hdrs.AUTHORIZATION: f"Bearer {secret.reveal()}"})
+            if self._borrowed is not None:
+                headers.extend(self._own_headers)
+            self._get_headers = headers
+            self._post_headers = headers.copy()
+            self._post_headers[hdrs.CONTENT_TYPE] = "application/json"
             self._known = secret
-        return content
+        return self._post_headers if has_body else self._get_headers
 
     async def _read(
         self, response: aiohttp.ClientResponse, attempt: Attempt
     ) -> Response | NoAnswer:
-        """Read the body, and of one that is not data no more than tells what it is."""
+        """Return the answer with its body; of a body that is no data only the start is read."""
         status, headers = response.status, response.raw_headers
-        is_data = answers.is_data(status, headers)
-        limit = self._max_response_bytes if is_data else answers.SNIPPET_BYTES
-        attempt.expected = response.content_length
-        if attempt.expected is not None and attempt.expected > limit and is_data:
+        attempt.head = Response(status, headers, b"")
+        try:
+            is_data = answers.is_data(status, headers)
+            limit = self._max_response_bytes if is_data else answers.SNIPPET_BYTES
+            attempt.expected = response.content_length
+            if attempt.expected is not None and attempt.expected > limit and is_data:
+                response.close()
+                return _too_large(f"{attempt.expected} bytes are declared", limit)
+            body = await _read_up_to(limit, response)
+            if len(body) <= limit:
+                return Response(status, headers, body)
             response.close()
-            return _too_large(f"{attempt.expected} bytes are declared", limit)
-        body = await _read_up_to(limit, response)
-        if len(body) <= limit:
-            return Response(status, headers, body)
-        response.close()
-        if is_data:
-            return _too_large("the body goes on", limit)
-        return Response(status, headers, body[:limit])
+            if is_data:
+                return _too_large("more bytes follow", limit)
+            return Response(status, headers, body[:limit])
+        except BaseException:
+            attempt.received = response.content.total_bytes
+            response.close()
+            raise
 
     def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> NoAnswer | None:
-        """Say why an exchange failed; None for what is no failure, but a bug or a hook's own."""
+        """Return why an exchange failed; None if the exception is a bug, or a hook's own."""
         session = self._session
         if session is not None and session.closed:
-            return NoAnswer(session_closed())  # after which aiohttp raises this or that
+            return NoAnswer(session_closed())  # whatever aiohttp raises after that
         cause = error.error if isinstance(error, Dropped) else error
         if isinstance(cause, aiohttp.ClientError | OSError):
-            return failure_of(cause, attempt, secret, self._base_url, self._proxy)
+            return no_answer(cause, attempt, secret, self._route)
         return hidden_token(error) if session is not None and session.trust_env else None
-
-
-def _bearer(secret: Secret) -> str:
-    return f"Bearer {secret.reveal()}"
 
 
 @lru_cache(maxsize=32)
 def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
-    """Leave to aiohttp the connect timeout alone: its others arm timers for every request."""
+    """Return the connect timeout alone: aiohttp's others start timers for every request."""
     return aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=float("inf"))
 
 
 async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
-    """Read a body, and no more once it has passed the limit."""
+    """Return the body, or the start of one that passes the limit."""
     length = response.content_length
     if length is not None and length <= limit and "Content-Encoding" not in response.headers:
         return await response.read()
