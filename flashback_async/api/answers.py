@@ -67,7 +67,7 @@ def failure_of(response: Response, secret: Secret, now: float) -> NoAnswer:
         return NoAnswer(ProtocolError(f"the server answered with the unknown status {status}"))
     error = api_error(response, secret, now)
     if status == 429 or (status == 503 and error.retry_after is not None):
-        return NoAnswer(error, Retry.THROTTLED)
+        return NoAnswer(error, Retry.THROTTLED, error.retry_after or 0.0)
     return NoAnswer(error, Retry.TRANSIENT if status in _TRANSIENT else Retry.NEVER)
 
 

@@ -1,0 +1,11 @@
+"""The life of one call.
+
+caller        makes a call, and is the only place that raises its error
+call          the call itself: admission, attempts, recovery, decoding
+record        its facts, errors and log lines
+retry         whether a failure is retried, when, and at what cost
+admission     who may send now: slots, pace, pauses
+deadlines     cancel scopes and their timer
+auth          sources of tokens
+client_state  what all event loops share; loop_state: what belongs to one
+"""

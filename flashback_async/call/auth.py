@@ -1,4 +1,4 @@
-"""Where tokens come from: a text, the environment, a file, or an async provider."""
+"""The sources of tokens: a text, the environment, a file, or an async provider."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import asyncio
 import copy
 import os
 import re
+import stat
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from pathlib import Path
+from typing import NamedTuple
 
-from attrs import define
+from attrs import define, field, frozen
 
 from flashback_async.errors import ConfigurationError, TokenProviderError
 from flashback_async.values import Secret, TokenProvider
@@ -16,48 +20,107 @@ from flashback_async.values import Secret, TokenProvider
 TOKEN_VARIABLE = "FLASHBACK_TOKEN"
 TOKEN_FILE_VARIABLE = "FLASHBACK_TOKEN_FILE"
 
-# What may stand in an Authorization header after "Bearer ": visible ASCII.
+# What may follow "Bearer " in an Authorization header: visible ASCII.
 _USABLE = re.compile(r"[\x21-\x7e]+")
+_LONGEST_FILE = 64 * 1024
+
+
+@frozen(slots=True)
+class TokenFile:
+    """A file that holds the token, read when a client is made and when its token is rejected.
+
+    Write a new token to a temporary file and rename that, so that nobody reads half of it. What is
+    no regular file, such as a pipe of the shell, is read only once. White space around the token
+    is ignored.
+
+    Args:
+        path: The file. It shows in no ``repr`` and no error.
+
+    Raises:
+        ConfigurationError: ``path`` is no path. A client that is made with the file raises it if
+            the file is missing, is empty, or holds no token.
+    """
+
+    path: str | os.PathLike[str] = field(repr=False)
+
+    @path.validator
+    def _check_path(self, _: object, value: object) -> None:
+        if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+            raise ConfigurationError(f"TokenFile.path must be a path, not {type(value).__name__}")
+
+
+GivenToken = Secret | TokenFile | TokenProvider
+Fetched = Secret | TokenProviderError
+
+
+class TokenSource:
+    """The token of a client, and the way to a new one if the API rejects it."""
+
+    def __init__(
+        self,
+        kept: Secret | None,
+        renew: Callable[[Executor], Awaitable[Fetched]] | None = None,
+        *,
+        sends_unchanged: bool = True,
+    ) -> None:
+        self.kept = kept  # None if it must be fetched first
+        self.can_refresh = renew is not None
+        self._renew = renew
+        self._sends_unchanged = sends_unchanged
+        self._rejected: Secret | None = None
+
+    def reject(self, secret: Secret) -> bool:
+        """Record that the API rejected a token; return whether that is news.
+
+        One that can be renewed is forgotten, so that the next call fetches a new one.
+        """
+        is_news = self._rejected is not secret
+        self._rejected = secret
+        if self.can_refresh and self.kept is secret:
+            self.kept = None
+        return is_news
+
+    def is_worth_sending(self, secret: Secret, rejected: Secret) -> bool:
+        """Return whether a token may be sent in place of one that was just rejected.
+
+        A provider is trusted to know; the same text in a file is the rejected token.
+        """
+        return self._sends_unchanged or secret.reveal() != rejected.reveal()
+
+    async def renew(self, threads: Executor) -> Fetched:
+        """Return a new token, which is kept from now on, or the reason why there is none."""
+        assert self._renew is not None  # noqa: S101 - a literal token is always kept
+        fetched = await self._renew(threads)
+        if isinstance(fetched, Secret):
+            self.kept = fetched
+        return fetched
 
 
 @define(slots=True)
 class _Fetch:
-    """A question to the provider that is under way, and how many wait for the answer."""
+    """A fetch in flight, and how many callers wait for it."""
 
-    task: asyncio.Task[Secret | TokenProviderError]
+    task: asyncio.Task[Fetched]
     waiters: int = 0
 
 
-class TokenSource:
-    """Give the token to send; one from a provider is kept, and fetched once for all who wait."""
+class TokenFetches:
+    """The fetches of one event loop: one at a time, shared by all callers that need a token."""
 
-    def __init__(self, given: Secret | TokenProvider) -> None:
-        self._provider = None if isinstance(given, Secret) else given
-        self.can_refresh = self._provider is not None
-        # The token at hand; None where it must be fetched first.
-        self.kept = given if isinstance(given, Secret) else None
+    def __init__(self, source: TokenSource, threads: Executor) -> None:
+        self._source = source
+        self._threads = threads
         self._fetch: _Fetch | None = None
-        self._rejected: Secret | None = None
+        self._tasks: set[asyncio.Task[Fetched]] = set()  # a cancelled one may still clean up
 
-    def reject(self, secret: Secret) -> bool:
-        """Take note of a token that the API refused; True the first time it is this one.
-
-        One from a provider is forgotten, so that the next who needs a token fetches it anew.
-        """
-        first = self._rejected is not secret
-        self._rejected = secret
-        if self._provider is not None and self.kept is secret:
-            self.kept = None
-        return first
-
-    async def fetch(self) -> Secret | TokenProviderError:
-        """Ask the provider, together with all who ask meanwhile.
+    async def fetch(self) -> Fetched:
+        """Return a new token.
 
         A caller that is cancelled leaves the others theirs; the last to leave ends the fetch.
         """
         fetch = self._fetch
         if fetch is None or fetch.task.done():
-            fetch = self._fetch = _Fetch(asyncio.create_task(self._ask_provider()))
+            fetch = self._fetch = _Fetch(self._start())
         fetch.waiters += 1
         try:
             await asyncio.wait({fetch.task})
@@ -65,58 +128,65 @@ class TokenSource:
             fetch.waiters -= 1
             if not fetch.waiters and not fetch.task.done():
                 fetch.task.cancel()
-                self._fetch = None
+                if self._fetch is fetch:
+                    self._fetch = None
         if fetch.task.cancelled():
             return TokenProviderError("the token provider was cancelled")
         result = fetch.task.result()
-        # Each caller says in its error which call it ended.
+        # Each caller completes an error of its own.
         return copy.copy(result) if isinstance(result, TokenProviderError) else result
 
-    async def _ask_provider(self) -> Secret | TokenProviderError:
-        assert self._provider is not None  # noqa: S101 - for the type checker
-        try:
-            token = await self._provider()
-        except Exception as error:
-            failure = TokenProviderError(f"the token provider raised {type(error).__name__}")
-            failure.__cause__ = error
-            return failure
-        problem = problem_of_token(token)
-        if problem:
-            return TokenProviderError(f"the token provider gave no usable token: it {problem}")
-        self.kept = Secret(token)
-        return self.kept
+    def _start(self) -> asyncio.Task[Fetched]:
+        task = asyncio.get_running_loop().create_task(self._source.renew(self._threads))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Cancel the fetches in flight, and wait until the provider has cleaned up."""
+        own = asyncio.current_task()
+        while tasks := self._tasks - {own}:
+            for task in tasks:
+                if not task.cancelling():  # a second time would cut its clean-up short
+                    task.cancel()
+            await asyncio.wait(tasks)
 
 
-def seal(token: object) -> Secret | TokenProvider | ConfigurationError | None:
-    """Hide what was passed as a token before anything is raised: a traceback may be recorded."""
-    if token is None or callable(token):
+def seal(token: object) -> GivenToken | ConfigurationError | None:
+    """Return what was passed as a token such that no traceback shows it."""
+    if token is None or isinstance(token, TokenFile) or callable(token):
         return token
     if isinstance(token, str):
         return Secret(token)
-    kind = type(token).__name__
-    return ConfigurationError(f"token must be text or an async function that gives it, not {kind}")
+    return ConfigurationError(
+        "token must be text, a TokenFile, or an async function that returns it, "
+        f"not {type(token).__name__}"
+    )
 
 
-def token_source(sealed: Secret | TokenProvider | ConfigurationError | None) -> TokenSource:
-    """Make the source of tokens from a sealed argument; None reads the environment.
+def token_source(sealed: GivenToken | ConfigurationError | None) -> TokenSource:
+    """Return the source for a sealed argument; None reads the environment.
 
     Raises:
-        ConfigurationError: There is no token, or it is none that can be sent. The message never
-            shows it.
+        ConfigurationError: There is no token, or it cannot be sent. The message never shows it.
     """
     if isinstance(sealed, ConfigurationError):
         raise sealed
+    name = "token"
     if sealed is None:
-        sealed = _from_environment()
-    if isinstance(sealed, Secret):
-        problem = problem_of_token(sealed.reveal())
-        if problem:
-            raise ConfigurationError(f"token {problem}")
+        name, sealed = TOKEN_FILE_VARIABLE, _from_environment()
+    if isinstance(sealed, TokenFile):
+        return _file_source(sealed, name)
+    if not isinstance(sealed, Secret):
+        return TokenSource(None, _ask(sealed))
+    problem = problem_of_token(sealed.reveal())
+    if problem:
+        raise ConfigurationError(f"token {problem}")
     return TokenSource(sealed)
 
 
 def problem_of_token(token: object) -> str | None:
-    """Say, without showing it, why something is no token; None where it is one."""
+    """Return the rule that something breaks as a token, without showing it; None if it is one."""
     if not isinstance(token, str):
         return f"must be text, not {type(token).__name__}"
     if not token:
@@ -128,8 +198,7 @@ def problem_of_token(token: object) -> str | None:
     return None
 
 
-def _from_environment() -> Secret:
-    """Read the token from its variable, else from the file that the other variable names."""
+def _from_environment() -> Secret | TokenFile:
     if text := os.environ.get(TOKEN_VARIABLE):
         return Secret(text)
     if not os.environ.get(TOKEN_FILE_VARIABLE):
@@ -137,17 +206,68 @@ def _from_environment() -> Secret:
             f"no token: pass token=..., or set {TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}"
         )
     # The name stays out of this frame: some set the token there by mistake.
-    content = _read_file(os.environ[TOKEN_FILE_VARIABLE])
-    if isinstance(content, Secret):
-        return content
-    raise ConfigurationError(f"{TOKEN_FILE_VARIABLE} names a file that cannot be read: {content}")
+    return TokenFile(os.environ[TOKEN_FILE_VARIABLE])
 
 
-def _read_file(name: str) -> Secret | str:
-    """Give the stripped content of a file, or the reason why there is none."""
+def _ask(provider: TokenProvider) -> Callable[[Executor], Awaitable[Fetched]]:
+    """Return the function that asks a provider for a token."""
+
+    async def ask(_: Executor) -> Fetched:
+        try:
+            token = await provider()
+        except Exception as error:
+            failure = TokenProviderError(f"the token provider raised {type(error).__name__}")
+            failure.__cause__ = error
+            return failure
+        problem = problem_of_token(token)
+        if problem:
+            return TokenProviderError(f"the token provider gave no usable token: it {problem}")
+        return Secret(token)
+
+    return ask
+
+
+class _Content(NamedTuple):
+    """The token in a file, or the problem with it, and whether it can be read again."""
+
+    token: Secret | None
+    problem: str = ""
+    is_regular: bool = True
+
+
+def _file_source(file: TokenFile, name: str) -> TokenSource:
+    """Return the source of a token file after its first read; ``name`` is the setting's."""
+    content = _read(file)
+    if content.token is None:
+        raise ConfigurationError(f"{name} names a file that {content.problem}")
+    if not content.is_regular:
+        return TokenSource(content.token)
+
+    async def read_again(threads: Executor) -> Fetched:
+        loop = asyncio.get_running_loop()
+        content = await loop.run_in_executor(threads, _read, file)
+        return content.token or TokenProviderError(f"the token file {content.problem}")
+
+    return TokenSource(content.token, read_again, sends_unchanged=False)
+
+
+def _read(file: TokenFile) -> _Content:
+    """Read a token file; no exception leaves, because its text and frames hold the path."""
     try:
-        return Secret(Path(name).read_text(encoding="utf-8").strip())
+        with Path(file.path).open("rb") as opened:
+            is_regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
+            data = opened.read(_LONGEST_FILE + 1)
     except OSError as error:
-        return error.strerror or type(error).__name__
-    except ValueError:
-        return "it is not text"
+        return _Content(None, f"cannot be read: {error.strerror or type(error).__name__}")
+    except ValueError:  # such as a path that holds a NUL
+        return _Content(None, "cannot be read: its path is not valid")
+    if len(data) > _LONGEST_FILE:
+        return _Content(None, f"holds no token: it is larger than {_LONGEST_FILE} bytes")
+    # A character that is no ASCII breaks the rule for tokens, however it is decoded.
+    token = Secret(data.decode("utf-8", "replace").strip())
+    problem = problem_of_token(token.reveal())
+    return (
+        _Content(None, f"holds no token: it {problem}")
+        if problem
+        else _Content(token, "", is_regular)
+    )

@@ -9,70 +9,72 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-# Deadlines that pass within this many seconds of each other are served by one wake-up.
+# Deadlines that pass within this many seconds of each other share one wake-up.
 _GRAIN = 0.002
 
 
-class Cut(Enum):
-    """Why a scope cut its task off."""
+class Cause(Enum):
+    """Why a scope cancelled its task."""
 
-    ATTEMPT = "attempt"
-    TOTAL = "total"
-    CLOSED = "closed"
+    ATTEMPT = "the attempt's time is up"
+    TOTAL = "the call's time is up"
+    CLOSED = "the client was closed"
 
 
-class Scope:
-    """Let the code inside run until a moment that may be moved; ``cut`` says what ended it.
+class CancelScope:
+    """A block of the running task that is cancelled when its deadline passes.
 
-    Belongs to the running task. The cancellation that a scope itself asked for ends at the
-    scope. Any other passes through, also when both arrive at once.
+    The deadline may be moved, with another cause each time. The scope absorbs the cancellation
+    that it caused itself. Any other passes through, also when both arrive at once.
     """
 
-    _reason = Cut.TOTAL
-    when: float | None = None
-    cut: Cut | None = None
+    deadline: float | None = None
+    cancelled_by: Cause | None = None
+    _cause = Cause.TOTAL
 
-    def __init__(self, deadlines: Deadlines) -> None:
-        task = asyncio.current_task(deadlines.loop)
+    def __init__(self, timer: DeadlineTimer) -> None:
+        task = asyncio.current_task(timer.loop)
         if task is None:
             raise RuntimeError("a call must be awaited in a task")
-        self._deadlines = deadlines
+        self._timer = timer
         self._task = task
-        self._before = task.cancelling()
+        self._cancelled_before = task.cancelling()
 
-    def until(self, when: float | None, reason: Cut) -> None:
-        """Move the moment at which the task is cut off; None waits without end."""
-        if self.cut is not None:
-            self.absorbs(Cut.ATTEMPT)  # the attempt ended all the same, or held it back
-        self.when = when
-        self._reason = reason
-        if when is not None and when < self._deadlines.wakes_at:
-            self._deadlines.wake_at(when)
+    def move(self, deadline: float | None, cause: Cause) -> None:
+        """Set the moment at which the task is cancelled, and why; None sets none."""
+        if self.cancelled_by is not None:
+            # The attempt ended in spite of the cancellation, or held it back.
+            self.absorb(Cause.ATTEMPT)
+        self.deadline = deadline
+        self._cause = cause
+        if deadline is not None and deadline < self._timer.wakes_at:
+            self._timer.wake_at(deadline)
 
     def expire(self) -> None:
-        self.fire(self._reason)
+        """Cancel the task because the deadline has passed."""
+        self.cancel(self._cause)
 
-    def is_of(self, task: asyncio.Task[object] | None) -> bool:
+    def belongs_to(self, task: asyncio.Task[object] | None) -> bool:
         return self._task is task
 
-    def fire(self, reason: Cut) -> None:
-        """Cancel the task, once; what ends the call goes before what ends an attempt."""
-        self.when = None
-        if self.cut is None:
-            self.cut = reason
+    def cancel(self, cause: Cause) -> None:
+        """Cancel the task once; a cause that ends the call outranks the end of an attempt."""
+        self.deadline = None
+        if self.cancelled_by is None:
+            self.cancelled_by = cause
             self._task.cancel()
-        elif self.cut is Cut.ATTEMPT:
-            self.cut = reason
+        elif self.cancelled_by is Cause.ATTEMPT:
+            self.cancelled_by = cause
 
-    def absorbs(self, reason: Cut) -> bool:
-        """Take a cancellation back if it came for this reason and from this scope alone."""
-        if self.cut is not reason:
+    def absorb(self, cause: Cause) -> bool:
+        """Take a cancellation back; return whether this scope, for this cause, sent all of it."""
+        if self.cancelled_by is not cause:
             return False
-        self.cut = None
-        return self._task.uncancel() <= self._before
+        self.cancelled_by = None
+        return self._task.uncancel() <= self._cancelled_before
 
     def __enter__(self) -> Self:
-        self._deadlines.scopes.add(self)
+        self._timer.scopes.add(self)
         return self
 
     def __exit__(
@@ -81,22 +83,22 @@ class Scope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        deadlines = self._deadlines
-        deadlines.scopes.discard(self)
-        if deadlines.closing:
-            deadlines.left.set()
-        if self.cut is None:
+        timer = self._timer
+        timer.scopes.discard(self)
+        if timer.closing:
+            timer.left.set()
+        if self.cancelled_by is None:
             return False
-        alone = self._task.uncancel() <= self._before
+        alone = self._task.uncancel() <= self._cancelled_before
         return alone and kind is asyncio.CancelledError
 
 
-class Deadlines:
-    """Keep the scopes of one event loop, and wake once for the earliest of them."""
+class DeadlineTimer:
+    """The scopes of one event loop, and one timer for the earliest of their deadlines."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float]) -> None:
         self.loop = loop
-        self.scopes: set[Scope] = set()
+        self.scopes: set[CancelScope] = set()
         self._monotonic = monotonic
         self.wakes_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -104,36 +106,36 @@ class Deadlines:
         self.left = asyncio.Event()
 
     async def close(self) -> None:
-        """Cut off every call but one that the closing task itself makes, and see them end."""
+        """Cancel every call but one that the closing task itself makes, and wait for their end."""
         self.closing = True
         own = asyncio.current_task()
-        while others := [scope for scope in self.scopes if not scope.is_of(own)]:
+        while others := [scope for scope in self.scopes if not scope.belongs_to(own)]:
             for scope in others:
-                scope.fire(Cut.CLOSED)
+                scope.cancel(Cause.CLOSED)
             self.left.clear()
             await self.left.wait()
-        self._stop_timer()
+        self._stop()
 
-    def _stop_timer(self) -> None:
+    def wake_at(self, when: float) -> None:
+        """Look at the scopes when this moment comes."""
+        self._stop()
+        self.wakes_at = when
+        delay = max(_GRAIN, when - self._monotonic())
+        self._timer = self.loop.call_later(delay, self._sweep)
+
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.wakes_at = math.inf
 
-    def wake_at(self, when: float) -> None:
-        """See to it that the scopes are looked at when this moment comes."""
-        self._stop_timer()
-        self.wakes_at = when
-        delay = max(_GRAIN, when - self._monotonic())
-        self._timer = self.loop.call_later(delay, self._sweep)
-
     def _sweep(self) -> None:
-        """Cut off all whose moment has come; wake again for the earliest of the rest."""
-        self._stop_timer()
+        """Cancel every scope whose deadline has passed; wake again for the earliest other one."""
+        self._stop()
         now = self._monotonic()
         for scope in self.scopes:
-            if scope.when is not None and scope.when <= now:
+            if scope.deadline is not None and scope.deadline <= now:
                 scope.expire()
-        ahead = [scope.when for scope in self.scopes if scope.when is not None]
+        ahead = [scope.deadline for scope in self.scopes if scope.deadline is not None]
         if ahead:
             self.wake_at(min(ahead))

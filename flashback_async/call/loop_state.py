@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from weakref import WeakSet
 
 from flashback_async.call.admission import Admission
-from flashback_async.call.deadlines import Deadlines
+from flashback_async.call.auth import TokenFetches, TokenSource
+from flashback_async.call.deadlines import DeadlineTimer
 from flashback_async.config import Limits
 from flashback_async.errors import EventLoopError
 from flashback_async.values import Clock, Transport
 
-# Those that a process may inherit: asking for its number each time would be a call of the system.
+_THREADS = 4
+
+# A forked child inherits these. Asking for the process id in every call would cost a system call.
 _alive: WeakSet[LoopState] = WeakSet()
 
 
@@ -28,39 +32,45 @@ if hasattr(os, "register_at_fork"):
 
 
 class LoopState:
-    """Hold the transport, the admission and the deadlines of the running loop."""
+    """The transport, admission, deadlines, token fetches and threads of the running loop."""
 
-    def __init__(self, transport: Transport, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, transport: Transport, tokens: TokenSource, limits: Limits, clock: Clock
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.transport = transport
         self.admission = Admission(limits.max_concurrency, limits.max_rate, clock)
-        self.deadlines = Deadlines(self.loop, clock.monotonic)
+        self.timer = DeadlineTimer(self.loop, clock.monotonic)
+        # Threads of our own, because the application may keep those of the loop busy. They are
+        # started when they are needed.
+        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="flashback")
+        self.tokens = TokenFetches(tokens, self.threads)
         self.closed = False
         self._pid = os.getpid()
         self._inherited = False
         _alive.add(self)
         self.transport.open()
         self._guard = _close_before_loop(self)
-        # Runs to its first yield without waiting, and is from then on known to the loop.
+        # The first step runs to the yield without waiting; from then on the loop knows the guard.
         with suppress(StopIteration):
             self._guard.__anext__().send(None)
 
     def is_ready(self) -> bool:
-        """Tell whether a call in the running loop can use the pool as it is."""
-        # In a forked child not even the running loop can be asked for.
+        """Return whether a call in the running loop can use this state as it is."""
+        # A forked child cannot even ask for the running loop.
         if self.closed or self._inherited:
             return False
         return self.loop is asyncio.get_running_loop()
 
     def disown(self) -> None:
-        """Take note that this process is a fork of the one that the pool belongs to."""
+        """Record that this process is a fork of the one that opened this state."""
         self._inherited = True
 
     def check_use(self) -> None:
-        """See to it that the loop_state is used where it was opened.
+        """Check that the state is used in the process and loop that opened it.
 
         Raises:
-            EventLoopError: This is a forked child, or another loop while the pool's own lives.
+            EventLoopError: This is a forked child, or another loop while the first one is alive.
         """
         if self._inherited:
             raise EventLoopError(
@@ -69,13 +79,13 @@ class LoopState:
             )
         if self.loop is not asyncio.get_running_loop() and not self.loop.is_closed():
             raise EventLoopError(
-                "the client is in use in another event loop that still lives: "
+                "the client is in use in another event loop that is still alive: "
                 "make a client for each loop"
             )
 
     @property
     def is_stale(self) -> bool:
-        """Tell whether the pool's loop is gone, or has closed the pool on its way out."""
+        """Whether the loop is gone, or has closed this state on its way out."""
         return self.closed or self.loop.is_closed()
 
     async def close(self) -> None:
@@ -86,18 +96,20 @@ class LoopState:
     async def shut(self) -> None:
         self.closed = True
         try:
-            await self.deadlines.close()
+            await self.timer.close()
+            await self.tokens.close()
         finally:
+            self.threads.shutdown(wait=False, cancel_futures=True)
             await self.transport.close()
 
     def abandon(self) -> None:
-        """Have the loop close the pool soon, where nobody is left to wait for it."""
+        """Let the loop close this state soon, because nobody is left to wait for it."""
         if not self.is_stale:
             self.loop.call_soon_threadsafe(_close_in_task, self)
 
 
 async def _close_before_loop(loop_state: LoopState) -> AsyncGenerator[None, None]:
-    """Close the pool in the last moment that its loop can: as the loop ends its generators."""
+    """Close the state at the last moment that its loop allows: as it ends its generators."""
     try:
         yield
     finally:

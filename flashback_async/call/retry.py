@@ -1,16 +1,14 @@
-"""When a failed request is sent again: stop, wait and cost of a call are one plan."""
+"""Whether a failed request is retried, after which back-off, and at what cost."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import tenacity
+from attrs import frozen
 
 from flashback_async.config import RetryPolicy
-from flashback_async.errors import APIError
-from flashback_async.values import Clock, NoAnswer, Response, Retry
-
-Answer = Response | NoAnswer
+from flashback_async.values import Clock, NoAnswer, Retry
 
 _CAPACITY = 500
 _TRANSIENT_COST = 14
@@ -19,40 +17,40 @@ _REWARD = 5
 
 
 class Budget:
-    """Tokens that the retries of a client share: an outage empties it, successes refill it."""
+    """The tokens that all retries of a client share: an outage empties it, successes refill it."""
 
     def __init__(self) -> None:
         self.tokens = _CAPACITY
-        self._told = False
+        self._logged_empty = False
 
-    def take(self, cost: int) -> bool:
-        """Take tokens for a retry; False, and nothing taken, where too few are left."""
+    def withdraw(self, cost: int) -> bool:
+        """Take tokens for a retry; return whether there were enough."""
         if cost > self.tokens:
             return False
         self.tokens -= cost
         return True
 
-    def give(self, tokens: int) -> None:
+    def deposit(self, tokens: int) -> None:
         self.tokens = min(_CAPACITY, self.tokens + tokens)
         if self.tokens == _CAPACITY:
-            self._told = False
-
-    def tell_empty(self) -> bool:
-        """Tell whether the log has yet to say that the budget is empty; it is full in between."""
-        told, self._told = self._told, True
-        return not told
+            self._logged_empty = False
 
     def reward(self) -> None:
-        """Take note of a success."""
+        """Deposit what a success earns."""
         if self.tokens < _CAPACITY:
-            self.give(_REWARD)
+            self.deposit(_REWARD)
+
+    def begins_to_be_empty(self) -> bool:
+        """Return whether this is the first such question since the budget was full."""
+        logged, self._logged_empty = self._logged_empty, True
+        return not logged
 
 
-class Plan:
-    """Decide, failure by failure, whether one call goes on, after how long, and at what cost.
+class Retries:
+    """The retries of one call, as tenacity's strategies decide them.
 
-    ``time_left`` gives the seconds that the call has left, ``patience`` those that it can wait
-    while the server asks for a pause.
+    ``time_left`` returns the seconds that the call has left, ``patience`` the seconds that it can
+    wait while the server asks for a pause.
     """
 
     def __init__(
@@ -63,127 +61,112 @@ class Plan:
         time_left: Callable[[], float],
         patience: Callable[[], float],
     ) -> None:
+        self.stopped_by_budget = False
         self._policy = policy
         self._budget = budget
-        self._clock = clock
         self._time_left = time_left
         self._patience = patience
-        self._attempts = 1
-        self._paid = 0  # for all retries of the call
-        self._unsent = 0  # of that, for the retry that has not been sent yet
-        self._on_its_way = 0  # and for the one that has
-        self.found_budget_empty = False
+        self._paid = 0  # tokens, for all retries of the call
+        self._last_cost = 0
+        self._sent_before = 0  # attempts sent when the last retry was paid for
+        self._retrying = tenacity.Retrying(
+            retry=_IS_RETRYABLE,
+            wait=_FullJitter(policy, clock),
+            stop=tenacity.stop_after_attempt(policy.max_attempts)
+            | _StopWhenTimeIsShort(time_left)
+            | _StopWhenBudgetIsEmpty(budget),
+            retry_error_callback=self._explain_stop,
+        )
+        self._retrying.begin()
+        # One for each call: a shared state would mix up concurrent calls.
+        self._state = tenacity.RetryCallState(self._retrying, None, (), {})
 
-    def wait(self, failure: NoAnswer) -> float:
-        """Draw the seconds to sleep before the next attempt, 0 where the shared gate waits."""
-        if is_pause(failure, self._policy):
-            return 0.0
-        policy = self._policy
-        throttled = failure.retry is Retry.THROTTLED
-        base = policy.throttle_base if throttled else policy.backoff_base
-        ceiling = base * 2.0 ** min(self._attempts - 1, 32)
-        return self._clock.uniform(0.0, min(ceiling, policy.backoff_max))
+    def next_wait(self, failure: NoAnswer, sent: int) -> float | None:
+        """Return the seconds before the next attempt, and pay for it; None ends the call.
 
-    def stops(self, failure: NoAnswer, wait: float) -> bool:
-        """Tell whether the call ends with this failure; if not, pay for the retry."""
-        if self._policy.max_attempts == 1 or asks_too_much(failure, self._policy):
-            return True
-        if is_pause(failure, self._policy):
-            return _seconds_asked(failure) >= self._patience()
-        if self._attempts >= self._policy.max_attempts:
-            return True
-        if wait >= self._time_left():
-            failure.error._remark(f"no time left for a retry after {wait:.2f} s")
-            return True
-        cost = _THROTTLED_COST if failure.retry is Retry.THROTTLED else _TRANSIENT_COST
-        if not self._budget.take(cost):
-            self.found_budget_empty = True
-            failure.error._remark("retry budget empty")
-            return True
-        self._attempts += 1
-        self._paid += cost
-        self._unsent = cost
-        return False
+        Obeying a pause costs neither attempts nor tokens: it returns 0, because admission waits
+        for the end of the pause. ``sent`` is the number of attempts sent so far.
+        """
+        if self._policy.max_attempts == 1 or failure.pause > self._policy.max_retry_after:
+            return None
+        if failure.pause:
+            return None if failure.pause >= self._patience() else 0.0
+        self._state.set_result(failure)
+        action = self._retrying.iter(self._state)
+        if not isinstance(action, tenacity.DoSleep):
+            return None
+        self._state.prepare_for_next_attempt()
+        self._last_cost = _cost(failure)
+        self._budget.withdraw(self._last_cost)
+        self._paid += self._last_cost
+        self._sent_before = sent
+        return float(action)
 
-    def sent(self) -> None:
-        """Take note that the retry which was paid for is on its way."""
-        self._on_its_way, self._unsent = self._unsent, 0
+    def settle(self, sent: int, *, succeeded: bool) -> None:
+        """Deposit the cost of all retries after a success, else the cost of an unsent one."""
+        if succeeded:
+            self._budget.deposit(self._paid)
+        elif sent == self._sent_before:
+            self._budget.deposit(self._last_cost)
 
-    def not_sent(self) -> None:
-        """Take note that it has not left after all."""
-        self._unsent = self._on_its_way
-
-    def settle(self, answer: Answer | None) -> None:
-        """Give back what a success has earned, or what a retry that was never sent had cost."""
-        if isinstance(answer, Response):
-            self._budget.give(self._paid)
+    def _explain_stop(self, state: tenacity.RetryCallState) -> None:
+        """Add to the error why no further attempt follows, unless all have been made."""
+        if state.attempt_number >= self._policy.max_attempts:
+            return
+        error = _failure(state).error
+        if state.upcoming_sleep >= self._time_left():
+            error._remark(f"no time left for a retry after {state.upcoming_sleep:.2f} s")
         else:
-            self._budget.give(self._unsent)
+            self.stopped_by_budget = True
+            error._remark("retry budget empty")
 
 
-async def send_again(
-    first: NoAnswer,
-    attempt: Callable[[], Awaitable[Answer]],
-    plan: Plan,
-    sleep: Callable[[float], Awaitable[None]],
-    tell: Callable[[NoAnswer, float], None],
-) -> Answer:
-    """Drive the attempts after a first one that failed; gives the last answer.
+@frozen
+class _FullJitter(tenacity.wait.wait_base):
+    """A random wait below a ceiling that doubles with each attempt."""
 
-    ``tell`` hears of each retry, with the failure before it and the seconds to sleep first.
-    """
-    answers: list[NoAnswer] = [first]
+    policy: RetryPolicy
+    clock: Clock
 
-    async def next_attempt() -> Answer:
-        # The first attempt was made outside: entered here, it counts as number one.
-        return answers.pop() if answers else await attempt()
-
-    # Made anew for each call: one that is shared mixes up the state of concurrent calls.
-    retrying = tenacity.AsyncRetrying(
-        sleep=sleep,
-        retry=tenacity.retry_if_result(_may_go_on),
-        wait=lambda state: plan.wait(_failure(state)),
-        stop=lambda state: plan.stops(_failure(state), state.upcoming_sleep),
-        before_sleep=lambda state: tell(_failure(state), state.upcoming_sleep),
-        retry_error_callback=_last_answer,
-    )
-    try:
-        answer: Answer = await retrying(next_attempt)
-    except BaseException:
-        plan.settle(None)
-        raise
-    plan.settle(answer)
-    return answer
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        throttled = _failure(retry_state).retry is Retry.THROTTLED
+        base = self.policy.throttle_base if throttled else self.policy.backoff_base
+        ceiling = base * 2.0 ** min(retry_state.attempt_number - 1, 32)
+        return self.clock.uniform(0.0, min(ceiling, self.policy.backoff_max))
 
 
-def is_pause(failure: NoAnswer, policy: RetryPolicy) -> bool:
-    """Tell whether the server named a time to wait that the policy accepts."""
-    return 0 < _seconds_asked(failure) <= policy.max_retry_after
+@frozen
+class _StopWhenTimeIsShort(tenacity.stop.stop_base):
+    """The end of a call that would sleep past its own deadline."""
+
+    time_left: Callable[[], float]
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        return retry_state.upcoming_sleep >= self.time_left()
 
 
-def asks_too_much(failure: NoAnswer, policy: RetryPolicy) -> bool:
-    """Tell whether the server named a time to wait that is longer than the policy accepts."""
-    return _seconds_asked(failure) > policy.max_retry_after
+@frozen
+class _StopWhenBudgetIsEmpty(tenacity.stop.stop_base):
+    """The end of a call whose retry the client's budget cannot pay for."""
+
+    budget: Budget
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        return _cost(_failure(retry_state)) > self.budget.tokens
 
 
-def _seconds_asked(failure: NoAnswer) -> float:
-    error = failure.error
-    if failure.retry is Retry.THROTTLED and isinstance(error, APIError):
-        return error.retry_after or 0.0
-    return 0.0
+def _is_retryable(reply: NoAnswer) -> bool:
+    return reply.retry is not Retry.NEVER
 
 
-def _may_go_on(answer: Answer) -> bool:
-    return isinstance(answer, NoAnswer) and answer.retry is not Retry.NEVER
+_IS_RETRYABLE = tenacity.retry_if_result(_is_retryable)
+
+
+def _cost(failure: NoAnswer) -> int:
+    return _THROTTLED_COST if failure.retry is Retry.THROTTLED else _TRANSIENT_COST
 
 
 def _failure(state: tenacity.RetryCallState) -> NoAnswer:
-    answer = _last_answer(state)
-    assert isinstance(answer, NoAnswer)  # noqa: S101 - only failures are waited for
-    return answer
-
-
-def _last_answer(state: tenacity.RetryCallState) -> Answer:
-    assert state.outcome is not None  # noqa: S101 - tenacity asks after an attempt only
-    answer: Answer = state.outcome.result()
-    return answer
+    assert state.outcome is not None  # noqa: S101 - set before tenacity is asked
+    failure: NoAnswer = state.outcome.result()
+    return failure

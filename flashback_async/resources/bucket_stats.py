@@ -206,12 +206,12 @@ class _Lists:
         return found
 
     async def _list_one(
-        self, batch: Batch[str], *, since: float, halt: Run | None = None
+        self, batch: Batch[str], *, since: float, run: Run | None = None
     ) -> list[BucketStats]:
         target = list_target([bucket_id for _, bucket_id in batch.entries])
         return await self._caller.call(Request(_LIST, "GET", target), decode_stats, since=since)
 
-    async def _ask_batch(self, batch: Batch[str], halt: Run) -> list[Outcome[str, BucketStats]]:
+    async def _ask_batch(self, batch: Batch[str], run: Run) -> list[Outcome[str, BucketStats]]:
         """Ask for the ids of a batch; every one of them has its outcome, good or bad."""
         started = time.monotonic()
         results: dict[int, BucketStats | FlashbackError] = {}
@@ -221,26 +221,26 @@ class _Lists:
                 asked[check_bucket_id(bucket_id, _LIST, listed=True)] = None
             except InvalidArgumentError as error:
                 results[place] = error
-        answers = await self._ask(list(asked), halt) if asked else {}
+        answers = await self._ask(list(asked), run) if asked else {}
         elapsed = time.monotonic() - started
         return [
             _outcome(place, bucket_id, results.get(place) or answers[bucket_id], elapsed)
             for place, bucket_id in batch.entries
         ]
 
-    async def _ask(self, ids: list[str], halt: Run) -> dict[str, BucketStats | FlashbackError]:
+    async def _ask(self, ids: list[str], run: Run) -> dict[str, BucketStats | FlashbackError]:
         """Ask for some ids in one list; a refused list is halved until the culprit is alone."""
         request = Request(_LIST, "GET", list_target(ids))
         try:
-            answers = await self._caller.call(request, partial(_match, ids), halt, _errors_in)
+            answers = await self._caller.call(request, partial(_match, ids), run, _errors_in)
             return {i: _own(answer, i) for i, answer in answers.items()}
         except FlashbackError as error:
             refused = isinstance(error, APIError) and error.status in _REFUSALS
             if not refused or len(ids) == 1:
                 return {i: _share(error, i) for i in ids}
         middle = len(ids) // 2
-        first = await self._ask(ids[:middle], halt)
-        return first | await self._ask(ids[middle:], halt)
+        first = await self._ask(ids[:middle], run)
+        return first | await self._ask(ids[middle:], run)
 
 
 def _find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:

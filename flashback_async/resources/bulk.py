@@ -54,7 +54,7 @@ def run_calls(
         most = min(most, concurrency)
     halt = Run()
     return run(
-        partial(call, halt=halt),
+        partial(call, run=halt),
         keys,
         concurrency=most,
         deadline=deadline,

@@ -30,7 +30,7 @@ from flashback_async.resources.bulk import (
     naming,
     run_calls,
 )
-from flashback_async.run import Run
+from flashback_async.run import SINGLE_CALL, Run
 from flashback_async.values import Request
 
 _OPERATION = "node_stats.get"
@@ -144,7 +144,7 @@ class NodeStatsResource:
                 pairs, concurrency=concurrency, deadline=deadline, leftover=pairs.leftover
             )
 
-    def _get(self, key: BucketDay, halt: Run | None = None) -> Awaitable[list[DailyNodeStats]]:
+    def _get(self, key: BucketDay, run: Run = SINGLE_CALL) -> Awaitable[list[DailyNodeStats]]:
         request = Request(
             _OPERATION,
             "POST",
@@ -152,7 +152,7 @@ class NodeStatsResource:
             key.bucket_id,
             encode_day(f"{key.day.isoformat()}T00:00:00.000Z"),
         )
-        return self._caller.call(request, decode_node_stats, halt)
+        return self._caller.call(request, decode_node_stats, run)
 
     def _run(
         self,

@@ -18,7 +18,7 @@ from flashback_async.resources.bulk import (
     naming,
     run_calls,
 )
-from flashback_async.run import Run
+from flashback_async.run import SINGLE_CALL, Run
 from flashback_async.values import Request
 
 _OPERATION = "status.get"
@@ -101,10 +101,10 @@ class StatusResource:
             check_ids_or_async(bucket_ids)
             return self._run(bucket_ids, concurrency=concurrency, deadline=deadline)
 
-    def _get(self, bucket_id: str, halt: Run | None = None) -> Awaitable[BucketStatus]:
+    def _get(self, bucket_id: str, run: Run = SINGLE_CALL) -> Awaitable[BucketStatus]:
         target = f"/bucket/{segment(bucket_id, _OPERATION)}/status"
         request = Request(_OPERATION, "GET", target, bucket_id)
-        return self._caller.call(request, partial(decode_status, asked=bucket_id), halt)
+        return self._caller.call(request, partial(decode_status, asked=bucket_id), run)
 
     def _run(
         self,

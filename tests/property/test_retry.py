@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from flashback_async.call.retry import Budget, Plan, send_again
+from flashback_async.call.retry import Budget, Retries
 from flashback_async.config import RetryPolicy
 from flashback_async.errors import ConnectionLostError, NotFoundError, RateLimitError
 from flashback_async.values import NoAnswer, Retry
@@ -25,12 +25,12 @@ class BudgetMachine(RuleBasedStateMachine):
     @rule(cost=st.integers(0, 60))
     def take(self, cost):
         can = self.tokens >= cost
-        assert self.budget.take(cost) is can
+        assert self.budget.withdraw(cost) is can
         self.tokens -= cost if can else 0
 
     @rule(tokens=st.integers(0, 60))
     def give(self, tokens):
-        self.budget.give(tokens)
+        self.budget.deposit(tokens)
         self.tokens = min(500, self.tokens + tokens)
         self.told = self.told and self.tokens < 500
 
@@ -43,7 +43,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @rule()
     def tell(self):
-        assert self.budget.tell_empty() is not self.told
+        assert self.budget.begins_to_be_empty() is not self.told
         self.told = True
 
     @invariant()
@@ -56,7 +56,7 @@ TestBudget = BudgetMachine.TestCase
 
 def failure(kind, after):
     if kind is Retry.THROTTLED:
-        return NoAnswer(RateLimitError("slow", status=429, retry_after=after), kind)
+        return NoAnswer(RateLimitError("slow", status=429, retry_after=after), kind, after or 0.0)
     if kind is Retry.TRANSIENT:
         return NoAnswer(ConnectionLostError("lost"), kind)
     return NoAnswer(NotFoundError("no", status=404), kind)
@@ -111,50 +111,57 @@ def expected(policy, script, tokens, total, share):
 )
 async def test_a_call_goes_the_way_that_the_rules_say(policy, script, tokens, total, share):
     budget, clock = Budget(), LoopClock(share)
-    budget.take(500 - tokens)
+    budget.withdraw(500 - tokens)
     began = clock.monotonic()
 
     def time_left():
         return began + total - clock.monotonic()
 
-    plan = Plan(policy, budget, clock, time_left, time_left)
+    retries = Retries(policy, budget, clock, time_left, time_left)
     answers = [failure(*step) for step in script]
     success = answer({})
     coming = iter([*answers[1:], success])
-    told = []
-
-    async def attempt():
-        plan.sent()
-        return next(coming)
-
-    end = await send_again(answers[0], attempt, plan, clock.sleep, lambda *seen: told.append(seen))
+    end, waits = answers[0], []
+    while isinstance(end, NoAnswer):
+        wait = retries.next_wait(end, len(waits) + 1)
+        if wait is None:
+            break
+        waits.append(wait)
+        await clock.sleep(wait)
+        end = next(coming)
+    retries.settle(len(waits) + 1, succeeded=end is success)
     used, left, time = expected(policy, script, tokens, total, share)
     assert end is ([*answers, success][used])
-    assert len(told) == used
+    assert len(waits) == used
     assert budget.tokens == left
     assert abs(clock.monotonic() - began - time) < 1e-4
-    assert all(0 <= wait <= policy.backoff_max for _, wait in told)
+    assert all(0 <= wait <= policy.backoff_max for wait in waits)
 
 
 @given(policies, st.lists(failures, min_size=1, max_size=8), st.floats(0, 20))
 async def test_a_call_cancelled_at_any_time_pays_for_what_was_sent(policy, script, moment):
     budget, clock = Budget(), LoopClock()
-    plan = Plan(policy, budget, clock, lambda: 1e9, lambda: 1e9)
+    retries = Retries(policy, budget, clock, lambda: 1e9, lambda: 1e9)
     answers = [failure(*step) for step in script]
     coming = iter([*answers[1:], answer({})])
     paid = []
 
-    async def attempt():
-        plan.sent()
-        await asyncio.sleep(0.3)
-        return next(coming)
+    async def go():
+        reply, sent = answers[0], 1
+        try:
+            while isinstance(reply, NoAnswer):
+                wait = retries.next_wait(reply, sent)
+                if wait is None:
+                    break
+                paid.append(0 if reply.pause else COST[reply.retry])
+                await clock.sleep(wait)
+                sent += 1
+                await asyncio.sleep(0.3)
+                reply = next(coming)
+        finally:
+            retries.settle(sent, succeeded=not isinstance(reply, NoAnswer))
 
-    def tell(failed, wait):
-        asked = failed.error.retry_after if failed.retry is Retry.THROTTLED else None
-        free = asked is not None and 0 < asked <= policy.max_retry_after
-        paid.append(0 if free else COST[failed.retry])
-
-    task = asyncio.create_task(send_again(answers[0], attempt, plan, clock.sleep, tell))
+    task = asyncio.create_task(go())
     await asyncio.sleep(moment)
     task.cancel()
     await asyncio.wait([task])

@@ -7,8 +7,10 @@ import selectors
 from types import SimpleNamespace
 
 from flashback_async.call.auth import token_source
-from flashback_async.call.caller import Caller, ClientState
+from flashback_async.call.caller import Caller
+from flashback_async.call.client_state import ClientState
 from flashback_async.config import Limits, RetryPolicy, Timeout
+from flashback_async.errors import TransportError
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
@@ -130,7 +132,10 @@ def no(status, message=None, **headers):
 
 
 def lost(error, *, stale=False):
-    return NoAnswer(error, Retry.TRANSIENT, stale)
+    return NoAnswer(error, Retry.STALE if stale else Retry.TRANSIENT)
+
+
+RECALLED = NoAnswer(TransportError("recalled"), Retry.RECALLED, sent=False)
 
 
 class Script:

@@ -116,7 +116,7 @@ def test_each_status_is_an_error_of_its_own(status, kind, retry):
     assert failed.error.status == status
     assert failed.error.message == "why"
     assert str(failed.error).startswith(f"{status} ")
-    assert not failed.stale
+    assert failed.sent
 
 
 @pytest.mark.parametrize("status", [-1, 0, 99, 100, 102, 199, 600, 999, 10**6])

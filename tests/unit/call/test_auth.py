@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from flashback_async.call.auth import TokenSource, problem_of_token, seal, token_source
+from flashback_async.call.auth import (
+    TokenFetches,
+    TokenFile,
+    TokenSource,
+    problem_of_token,
+    seal,
+    token_source,
+)
 from flashback_async.errors import ConfigurationError, TokenProviderError
 from flashback_async.values import Secret
 from tests.unit.support import TOKEN, turns
@@ -48,6 +55,13 @@ class Provider:
         if isinstance(token, BaseException):
             raise token
         return token
+
+
+def make(provider):
+    """The source of a provider's tokens, with the fetches of this loop."""
+    source = token_source(provider)
+    source.fetch = TokenFetches(source, None).fetch
+    return source
 
 
 # Text.
@@ -156,7 +170,7 @@ async def test_a_text_needs_no_fetch_and_cannot_be_renewed():
 
 async def test_a_provider_is_asked_when_a_token_is_needed_and_not_before():
     provider = Provider("t1")
-    source = token_source(provider)
+    source = make(provider)
     await turns()
     assert source.can_refresh
     assert source.kept is None
@@ -167,14 +181,14 @@ async def test_a_provider_is_asked_when_a_token_is_needed_and_not_before():
 
 async def test_all_who_wait_share_one_fetch():
     provider = Provider("t1")
-    source = token_source(provider)
+    source = make(provider)
     got = await asyncio.gather(*(source.fetch() for _ in range(20)))
     assert {secret.reveal() for secret in got} == {"t1"}
     assert provider.asked == 1
 
 
 async def test_the_first_rejection_of_a_token_is_told_and_it_is_forgotten():
-    source = token_source(Provider("t1", "t2"))
+    source = make(Provider("t1", "t2"))
     first = await source.fetch()
     assert source.reject(first)
     assert source.kept is None
@@ -185,7 +199,7 @@ async def test_the_first_rejection_of_a_token_is_told_and_it_is_forgotten():
 
 
 async def test_a_late_rejection_of_an_old_token_does_not_forget_the_new_one():
-    source = token_source(Provider("t1", "t2"))
+    source = make(Provider("t1", "t2"))
     first = await source.fetch()
     source.reject(first)
     second = await source.fetch()
@@ -195,7 +209,7 @@ async def test_a_late_rejection_of_an_old_token_does_not_forget_the_new_one():
 
 async def test_who_is_cancelled_leaves_the_others_their_token():
     provider = Provider("t1")
-    source = token_source(provider)
+    source = make(provider)
     waiting = [asyncio.create_task(source.fetch()) for _ in range(4)]
     await turns()
     for task in waiting[:3]:
@@ -208,7 +222,7 @@ async def test_who_is_cancelled_leaves_the_others_their_token():
 
 async def test_the_last_who_is_cancelled_ends_the_fetch():
     provider = Provider("t1", "t2")
-    source = token_source(provider)
+    source = make(provider)
     waiting = [asyncio.create_task(source.fetch()) for _ in range(3)]
     await turns()
     for task in waiting:
@@ -223,7 +237,7 @@ async def test_the_last_who_is_cancelled_ends_the_fetch():
 
 async def test_who_comes_after_a_fetch_was_given_up_gets_a_fetch_of_its_own():
     provider = Provider("t1")
-    source = token_source(provider)
+    source = make(provider)
     gives_up = asyncio.create_task(source.fetch())
     await turns()
     gives_up.cancel()
@@ -234,7 +248,7 @@ async def test_who_comes_after_a_fetch_was_given_up_gets_a_fetch_of_its_own():
 
 async def test_an_exception_of_the_provider_is_the_cause_for_all_who_wait():
     error = LookupError("vault sealed")
-    source = token_source(Provider(error, "t2"))
+    source = make(Provider(error, "t2"))
     results = await asyncio.gather(*(source.fetch() for _ in range(3)))
     assert len({id(result) for result in results}) == 3, "each has an error of its own"
     for result in results:
@@ -248,7 +262,7 @@ async def test_an_exception_of_the_provider_is_the_cause_for_all_who_wait():
 
 @pytest.mark.parametrize("given", [*NO_TOKENS, None, 5, b"abc"])
 async def test_what_a_provider_gives_must_be_a_token(given):
-    source = token_source(Provider(given))
+    source = make(Provider(given))
     result = await source.fetch()
     assert isinstance(result, TokenProviderError)
     assert "no usable token" in str(result)
@@ -258,14 +272,14 @@ async def test_what_a_provider_gives_must_be_a_token(given):
 
 
 async def test_a_provider_that_cancels_itself_is_an_error_and_no_cancellation():
-    result = await token_source(Provider(asyncio.CancelledError())).fetch()
+    result = await make(Provider(asyncio.CancelledError())).fetch()
     assert isinstance(result, TokenProviderError)
     assert "cancelled" in str(result)
 
 
 @pytest.mark.parametrize("provider", [lambda: "not awaited", lambda: None, lambda extra: None])
 async def test_a_provider_that_is_no_async_function_is_an_error(provider):
-    result = await token_source(provider).fetch()
+    result = await make(provider).fetch()
     assert isinstance(result, TokenProviderError)
     assert isinstance(result.__cause__, TypeError)
 
@@ -293,7 +307,7 @@ async def test_a_new_fetch_ends_with_its_last_caller_though_one_of_the_old_has_y
         await ended.wait()
         comes_late.cancel()
 
-    source = token_source(provider)
+    source = make(provider)
     old = asyncio.create_task(source.fetch())
     comes_late = asyncio.create_task(late())
     await asyncio.gather(old, canceller(), comes_late, return_exceptions=True)
@@ -304,3 +318,71 @@ async def test_a_new_fetch_ends_with_its_last_caller_though_one_of_the_old_has_y
 def test_a_secret_of_ones_own_is_taken():
     secret = Secret(TOKEN)
     assert TokenSource(secret).kept is secret
+
+
+async def test_closing_waits_until_the_provider_has_cleaned_up():
+    cleaned = []
+
+    async def provider():
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(5)
+            cleaned.append(True)
+
+    fetches = TokenFetches(token_source(provider), None)
+    waiting = asyncio.create_task(fetches.fetch())
+    await turns()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert not cleaned, "the caller does not wait for it"
+    await fetches.close()
+    assert cleaned
+
+
+async def test_a_provider_may_close_what_it_provides_for():
+    closed = []
+
+    async def provider():
+        await fetches.close()
+        closed.append(True)
+        return "t1"
+
+    fetches = TokenFetches(token_source(provider), None)
+    assert (await fetches.fetch()).reveal() == "t1"
+    assert closed
+
+
+# Files.
+
+
+def test_a_file_is_read_when_its_source_is_made(tmp_path):
+    path = tmp_path / "token"
+    file = TokenFile(path)
+    for content, says in ((None, "cannot be read"), ("", "empty"), ("a b", "visible ASCII")):
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            token_source(file)
+        assert str(caught.value).startswith("token names a file")
+        assert str(path) not in str(caught.value)
+        assert caught.value.__cause__ is caught.value.__context__ is None
+    path.write_text("from-file\n")
+    assert token_source(file).kept.reveal() == "from-file"
+
+
+def test_a_file_without_end_holds_no_token():
+    with pytest.raises(ConfigurationError, match="larger than 65536 bytes"):
+        token_source(TokenFile("/dev/zero"))
+
+
+@pytest.mark.parametrize("path", [None, 5, b"bytes", ["a"]])
+def test_a_token_file_has_a_path(path):
+    with pytest.raises(ConfigurationError, match=r"TokenFile\.path must be a path"):
+        TokenFile(path)
+
+
+def test_a_token_file_hides_its_path(tmp_path):
+    file = TokenFile(tmp_path / "some-token-by-mistake")
+    assert "mistake" not in repr(file)
+    assert file == TokenFile(tmp_path / "some-token-by-mistake")

@@ -27,10 +27,11 @@ from flashback_async.errors import (
     ServerError,
     TokenProviderError,
 )
-from flashback_async.run import Run
+from flashback_async.run import SINGLE_CALL, Run
 from flashback_async.values import Misdirected, NoAnswer, Refused, Request, Retry
 from tests.unit.support import (
     NOON,
+    RECALLED,
     TOKEN,
     Bench,
     after,
@@ -56,8 +57,8 @@ def stale():
     return lost(ConnectionLostError("the connection was closed"), stale=True)
 
 
-async def call(bench, decode=json.loads, halt=None, request=ASK):
-    return await bench.caller.call(request, decode, halt)
+async def call(bench, decode=json.loads, run=SINGLE_CALL, request=ASK):
+    return await bench.caller.call(request, decode, run)
 
 
 async def fails(bench, kind, **kwargs):
@@ -122,7 +123,7 @@ async def test_the_slot_is_given_back_before_the_answer_is_decoded():
 
 async def test_a_success_refills_the_budget():
     async with Bench(OK) as bench:
-        bench.state.budget.take(100)
+        bench.state.budget.withdraw(100)
         await call(bench)
         assert bench.budget == 405
 
@@ -216,7 +217,7 @@ async def test_no_retry_means_one_request_whatever_the_answer():
 async def test_an_empty_budget_ends_calls_and_is_logged_once(caplog):
     caplog.set_level(logging.WARNING, "flashback_async")
     async with Bench(no(500)) as bench:
-        bench.state.budget.take(490)
+        bench.state.budget.withdraw(490)
         for _ in range(3):
             error = await fails(bench, ServerError)
             assert error.attempts == 1
@@ -262,7 +263,7 @@ async def test_a_dead_connection_at_a_retry_is_replaced_as_well():
 
 async def test_an_empty_budget_does_not_keep_a_dead_connection_from_being_replaced():
     async with Bench(stale(), OK) as bench:
-        bench.state.budget.take(500)
+        bench.state.budget.withdraw(500)
         await call(bench)
         assert len(bench.sent) == 2
 
@@ -479,6 +480,7 @@ async def test_a_pause_calls_back_what_has_not_left_yet():
 async def test_what_was_called_back_waits_for_the_pause_and_is_then_sent():
     def recalled(request, attempt):
         bench.admission.flow.pause(now(), 7)
+        return RECALLED
 
     async with Bench(recalled, OK) as bench:
         assert await call(bench) == status_body()
@@ -500,6 +502,7 @@ async def test_a_call_that_makes_no_retry_earns_nothing():
 async def test_a_retry_that_was_called_back_and_never_sent_costs_nothing(first):
     def recalled(request, attempt):
         bench.admission.flow.pause(now(), 7)
+        return RECALLED
 
     async with Bench(first, recalled, OK) as bench:
         task = asyncio.create_task(call(bench))
@@ -515,6 +518,7 @@ async def test_a_retry_that_was_called_back_and_never_sent_costs_nothing(first):
 async def test_what_an_earlier_retry_has_cost_stays_spent_where_a_later_one_is_called_back():
     def recalled(request, attempt):
         bench.admission.flow.pause(now(), 7)
+        return RECALLED
 
     async with Bench(gone(), no(429, retry_after=1), recalled, OK) as bench:
         task = asyncio.create_task(call(bench))
@@ -529,6 +533,7 @@ async def test_what_an_earlier_retry_has_cost_stays_spent_where_a_later_one_is_c
 async def test_what_was_called_back_ends_where_the_pause_outlasts_it():
     def recalled(request, attempt):
         bench.admission.flow.pause(now(), 7)
+        return RECALLED
 
     async with Bench(recalled, OK, timeout=Timeout(total=5)) as bench:
         error = await fails(bench, RateLimitError)
@@ -801,7 +806,7 @@ async def test_an_unknown_status_is_an_error_of_the_protocol():
 async def test_the_time_of_a_bulk_key_starts_as_it_is_admitted():
     options = {"limits": Limits(max_concurrency=1), "timeout": Timeout(total=4, attempt=3)}
     async with Bench(after(2, OK), **options) as bench:
-        calls = [asyncio.create_task(call(bench, halt=Run())) for _ in range(20)]
+        calls = [asyncio.create_task(call(bench, run=Run())) for _ in range(20)]
         await asyncio.gather(*calls)
         assert bench.script.times == [2 * n for n in range(20)]
 
@@ -809,9 +814,9 @@ async def test_the_time_of_a_bulk_key_starts_as_it_is_admitted():
 async def test_a_bulk_key_has_its_total_time_once_admitted():
     options = {"limits": Limits(max_concurrency=1), "timeout": Timeout(total=4, attempt=30)}
     async with Bench(after(1, OK), hang, **options) as bench:
-        first = asyncio.create_task(call(bench, halt=Run()))
+        first = asyncio.create_task(call(bench, run=Run()))
         await turns()
-        second = asyncio.create_task(call(bench, halt=Run()))
+        second = asyncio.create_task(call(bench, run=Run()))
         await asyncio.wait([first, second])
         error = second.exception()
         assert isinstance(error, DeadlineExceededError)
@@ -820,74 +825,74 @@ async def test_a_bulk_key_has_its_total_time_once_admitted():
 
 async def test_the_total_time_of_a_bulk_key_covers_the_fetch_of_the_token():
     async with Bench(OK, token=Provider(seconds=100)) as bench:
-        error = await fails(bench, DeadlineExceededError, halt=Run())
+        error = await fails(bench, DeadlineExceededError, run=Run())
         assert error.elapsed == pytest.approx(30, abs=0.01)
 
 
 async def test_a_bulk_key_waits_for_pauses_longer_than_its_total_time():
     timeout = Timeout(total=5)
     async with Bench(*[no(429, retry_after=50)] * 3, OK, timeout=timeout) as bench:
-        assert await call(bench, halt=Run()) == status_body()
+        assert await call(bench, run=Run()) == status_body()
         assert bench.script.times == [0, 50, 100, 150]
 
 
 async def test_the_time_between_pauses_still_counts():
     slow_no = after(2, no(429, retry_after=50))
     async with Bench(slow_no, timeout=Timeout(total=5)) as bench:
-        error = await fails(bench, DeadlineExceededError, halt=Run())
+        error = await fails(bench, DeadlineExceededError, run=Run())
         assert error.attempts == 3
         assert error.elapsed == pytest.approx(105, abs=0.1)
 
 
 async def test_a_rejected_token_halts_the_run():
-    halt = Run()
+    run = Run()
     async with Bench(no(401), OK) as bench:
-        error = await fails(bench, AuthenticationError, halt=halt)
-        assert isinstance(halt.error, AuthenticationError)
-        assert halt.error is not error
-        later = await fails(bench, AuthenticationError, halt=halt)
+        error = await fails(bench, AuthenticationError, run=run)
+        assert isinstance(run.error, AuthenticationError)
+        assert run.error is not error
+        later = await fails(bench, AuthenticationError, run=run)
         assert later.attempts == 0
-        assert later is not halt.error
+        assert later is not run.error
         assert len(bench.sent) == 1
         assert bench.script.recalls == 1
         assert bench.admission.flow.active == 0
-        assert await call(bench, halt=Run()) == status_body(), "the next run tries again"
+        assert await call(bench, run=Run()) == status_body(), "the next run tries again"
 
 
 async def test_a_token_that_was_rejected_before_halts_a_later_run_as_well():
     first, second = Run(), Run()
     async with Bench(no(401)) as bench:
-        await fails(bench, AuthenticationError, halt=first)
-        await fails(bench, AuthenticationError, halt=second)
+        await fails(bench, AuthenticationError, run=first)
+        await fails(bench, AuthenticationError, run=second)
         assert isinstance(second.error, AuthenticationError)
         assert second.error.attempts == 0
         assert bench.script.recalls == 2
 
 
 async def test_a_run_that_was_halted_before_a_rejection_keeps_its_reason():
-    halt = Run()
+    run = Run()
 
     def late(request, attempt):
-        halt.error = DeadlineExceededError("the run is over")
+        run.error = DeadlineExceededError("the run is over")
         return no(401)
 
     async with Bench(late) as bench:
-        await fails(bench, AuthenticationError, halt=halt)
-        assert isinstance(halt.error, DeadlineExceededError)
+        await fails(bench, AuthenticationError, run=run)
+        assert isinstance(run.error, DeadlineExceededError)
 
 
 async def test_a_token_that_can_be_renewed_does_not_halt_the_run():
-    halt = Run()
+    run = Run()
     async with Bench(no(401), OK, token=Provider()) as bench:
-        assert await call(bench, halt=halt) == status_body()
-        assert halt.error is None
+        assert await call(bench, run=run) == status_body()
+        assert run.error is None
 
 
 async def test_a_renewed_token_that_is_rejected_halts_the_run():
-    halt = Run()
+    run = Run()
     async with Bench(no(401), token=Provider()) as bench:
-        await fails(bench, AuthenticationError, halt=halt)
-        assert isinstance(halt.error, AuthenticationError)
+        await fails(bench, AuthenticationError, run=run)
+        assert isinstance(run.error, AuthenticationError)
 
 
 # Closing.

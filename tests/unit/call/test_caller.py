@@ -179,7 +179,7 @@ def test_the_budget_and_the_token_outlive_the_loop(make_loop):
     first, second = make_loop(), make_loop()
     bench = first.run(make_bench(OK, token=provider))
     first.run(call(bench))
-    bench.state.budget.take(100)
+    bench.state.budget.withdraw(100)
     first.close()
     bench.clock._loop = second.itself
     second.run(call(bench))

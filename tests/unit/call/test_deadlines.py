@@ -5,14 +5,14 @@ import contextlib
 
 import pytest
 
-from flashback_async.call.deadlines import Cut, Deadlines, Scope
+from flashback_async.call.deadlines import CancelScope, Cause, DeadlineTimer
 from tests.unit.support import now, turns
 
 
 @pytest.fixture
 async def deadlines():
     loop = asyncio.get_running_loop()
-    made = Deadlines(loop, loop.time)
+    made = DeadlineTimer(loop, loop.time)
     yield made
     assert not made.scopes, "a scope was entered and never left"
     await made.close()
@@ -24,21 +24,21 @@ async def forever():
 
 
 async def test_what_ends_in_time_is_left_alone(deadlines):
-    with Scope(deadlines) as scope:
-        scope.until(now() + 5, Cut.TOTAL)
+    with CancelScope(deadlines) as scope:
+        scope.move(now() + 5, Cause.TOTAL)
         await asyncio.sleep(4.9)
-    assert scope.cut is None
+    assert scope.cancelled_by is None
     await asyncio.sleep(5)
     assert asyncio.current_task().cancelling() == 0
 
 
-@pytest.mark.parametrize("reason", [Cut.TOTAL, Cut.ATTEMPT])
+@pytest.mark.parametrize("reason", [Cause.TOTAL, Cause.ATTEMPT])
 async def test_what_takes_too_long_is_cut_off_at_its_moment_and_no_later(deadlines, reason):
     began = now()
-    with Scope(deadlines) as scope:
-        scope.until(began + 5, reason)
+    with CancelScope(deadlines) as scope:
+        scope.move(began + 5, reason)
         await forever()
-    assert scope.cut is reason
+    assert scope.cancelled_by is reason
     assert now() - began == pytest.approx(5, abs=0.005)
     assert asyncio.current_task().cancelling() == 0
     await turns()
@@ -46,29 +46,29 @@ async def test_what_takes_too_long_is_cut_off_at_its_moment_and_no_later(deadlin
 
 async def test_the_moment_can_be_moved_either_way(deadlines):
     began = now()
-    with Scope(deadlines) as scope:
-        scope.until(began + 5, Cut.TOTAL)
-        scope.until(began + 9, Cut.TOTAL)
+    with CancelScope(deadlines) as scope:
+        scope.move(began + 5, Cause.TOTAL)
+        scope.move(began + 9, Cause.TOTAL)
         await asyncio.sleep(8)
-        scope.until(began + 8.5, Cut.TOTAL)
+        scope.move(began + 8.5, Cause.TOTAL)
         await forever()
     assert now() - began == pytest.approx(8.5, abs=0.005)
 
 
 async def test_a_scope_without_a_moment_waits_without_end(deadlines):
-    with Scope(deadlines) as scope:
-        scope.until(now() + 5, Cut.TOTAL)
-        scope.until(None, Cut.TOTAL)
+    with CancelScope(deadlines) as scope:
+        scope.move(now() + 5, Cause.TOTAL)
+        scope.move(None, Cause.TOTAL)
         await asyncio.sleep(1000)
-    assert scope.cut is None
+    assert scope.cancelled_by is None
 
 
 async def test_a_moment_that_has_passed_already_cuts_at_the_next_wait(deadlines):
     began = now()
-    with Scope(deadlines) as scope:
-        scope.until(began - 1, Cut.TOTAL)
+    with CancelScope(deadlines) as scope:
+        scope.move(began - 1, Cause.TOTAL)
         await forever()
-    assert scope.cut is Cut.TOTAL
+    assert scope.cancelled_by is Cause.TOTAL
     assert now() - began < 0.01
 
 
@@ -77,16 +77,16 @@ async def test_one_timer_serves_the_scopes_of_a_loop(deadlines):
 
     async def call(seconds):
         began = now()
-        with Scope(deadlines) as scope:
-            scope.until(began + seconds, Cut.TOTAL)
+        with CancelScope(deadlines) as scope:
+            scope.move(began + seconds, Cause.TOTAL)
             await forever()
-        return scope.cut, now() - began
+        return scope.cancelled_by, now() - began
 
     calls = [asyncio.create_task(call(seconds)) for seconds in (3, 1, 2, 1)]
     await turns()
     assert len([h for h in loop._scheduled if not h.cancelled()]) == 1
     ended = await asyncio.gather(*calls)
-    assert [cut for cut, _ in ended] == [Cut.TOTAL] * 4
+    assert [cut for cut, _ in ended] == [Cause.TOTAL] * 4
     assert [took for _, took in ended] == pytest.approx([3, 1, 2, 1], abs=0.005)
 
 
@@ -96,7 +96,7 @@ async def test_a_scope_needs_a_task():
 
     def outside():
         try:
-            Scope(Deadlines(loop, loop.time))
+            CancelScope(DeadlineTimer(loop, loop.time))
         except RuntimeError as error:
             raised.set_result(str(error))
 
@@ -111,13 +111,13 @@ async def test_a_scope_needs_a_task():
 def cut_in(deadlines):
     """Run a body in a scope of its own task; gives the task and the scope."""
 
-    def start(body, *, seconds=5, reason=Cut.TOTAL):
+    def start(body, *, seconds=5, reason=Cause.TOTAL):
         scopes = []
 
         async def call():
-            with Scope(deadlines) as scope:
+            with CancelScope(deadlines) as scope:
                 scopes.append(scope)
-                scope.until(now() + seconds, reason)
+                scope.move(now() + seconds, reason)
                 await body(scope)
             return "went on"
 
@@ -132,16 +132,16 @@ async def test_a_cancellation_from_outside_passes_through(cut_in):
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
-    assert scopes[0].cut is None
+    assert scopes[0].cancelled_by is None
     assert task.cancelling() == 1
 
 
 @pytest.mark.parametrize("order", ["outside first", "scope first"])
-@pytest.mark.parametrize("reason", [Cut.TOTAL, Cut.CLOSED, Cut.ATTEMPT])
+@pytest.mark.parametrize("reason", [Cause.TOTAL, Cause.CLOSED, Cause.ATTEMPT])
 async def test_when_both_arrive_at_once_the_one_from_outside_passes_through(cut_in, order, reason):
     task, scopes = cut_in(lambda _: forever())
     await turns()
-    acts = [task.cancel, lambda: scopes[0].fire(reason)]
+    acts = [task.cancel, lambda: scopes[0].cancel(reason)]
     for act in acts if order == "outside first" else reversed(acts):
         act()
     await asyncio.wait([task])
@@ -154,32 +154,32 @@ async def test_a_cancellation_from_before_the_scope_is_not_the_scopes(deadlines)
         with contextlib.suppress(asyncio.CancelledError):
             await forever()
         assert asyncio.current_task().cancelling() == 1
-        with Scope(deadlines) as scope:
-            scope.until(now() + 1, Cut.TOTAL)
+        with CancelScope(deadlines) as scope:
+            scope.move(now() + 1, Cause.TOTAL)
             await forever()
-        return scope.cut, asyncio.current_task().cancelling()
+        return scope.cancelled_by, asyncio.current_task().cancelling()
 
     task = asyncio.create_task(call())
     await turns()
     task.cancel()
-    assert await task == (Cut.TOTAL, 1)
+    assert await task == (Cause.TOTAL, 1)
 
 
 async def test_the_timeout_of_the_caller_stays_the_callers(deadlines):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
-            with Scope(deadlines) as scope:
-                scope.until(now() + 5, Cut.TOTAL)
+            with CancelScope(deadlines) as scope:
+                scope.move(now() + 5, Cause.TOTAL)
                 await forever()
-    assert scope.cut is None
+    assert scope.cancelled_by is None
 
 
 async def test_the_timeout_of_the_caller_at_the_same_moment_stays_the_callers(deadlines):
     when = now() + 5
     with pytest.raises(TimeoutError):
         async with asyncio.timeout_at(when):
-            with Scope(deadlines) as scope:
-                scope.until(when, Cut.TOTAL)
+            with CancelScope(deadlines) as scope:
+                scope.move(when, Cause.TOTAL)
                 await forever()
     assert asyncio.current_task().cancelling() == 0
 
@@ -194,7 +194,7 @@ async def test_an_error_that_comes_of_being_cut_off_is_raised(cut_in):
     task, scopes = cut_in(fails)
     await asyncio.wait([task])
     assert isinstance(task.exception(), LookupError)
-    assert scopes[0].cut is Cut.TOTAL
+    assert scopes[0].cancelled_by is Cause.TOTAL
     assert task.cancelling() == 0
 
 
@@ -216,19 +216,19 @@ async def test_the_cut_of_an_attempt_can_be_taken_back_and_the_call_goes_on(cut_
     async def attempts(scope):
         began = now()
         for number in range(1, 4):
-            scope.until(now() + 1, Cut.ATTEMPT)
+            scope.move(now() + 1, Cause.ATTEMPT)
             try:
                 await forever()
             except asyncio.CancelledError:
-                assert scope.absorbs(Cut.ATTEMPT)
+                assert scope.absorb(Cause.ATTEMPT)
             assert now() - began == pytest.approx(number, abs=0.01)
             assert asyncio.current_task().cancelling() == 0
-            scope.until(None, Cut.TOTAL)
+            scope.move(None, Cause.TOTAL)
             await asyncio.sleep(0)
 
     task, scopes = cut_in(attempts)
     assert await task == "went on"
-    assert scopes[0].cut is None
+    assert scopes[0].cancelled_by is None
 
 
 async def test_another_cut_is_not_taken_back_as_that_of_an_attempt(cut_in):
@@ -238,13 +238,13 @@ async def test_another_cut_is_not_taken_back_as_that_of_an_attempt(cut_in):
         try:
             await forever()
         except asyncio.CancelledError:
-            seen.append(scope.absorbs(Cut.ATTEMPT))
+            seen.append(scope.absorb(Cause.ATTEMPT))
             raise
 
-    task, scopes = cut_in(attempt, reason=Cut.TOTAL)
+    task, scopes = cut_in(attempt, reason=Cause.TOTAL)
     await task
     assert seen == [False]
-    assert scopes[0].cut is Cut.TOTAL
+    assert scopes[0].cancelled_by is Cause.TOTAL
 
 
 async def test_a_cancellation_from_outside_is_not_taken_back_with_that_of_the_attempt(cut_in):
@@ -254,10 +254,10 @@ async def test_a_cancellation_from_outside_is_not_taken_back_with_that_of_the_at
         try:
             await forever()
         except asyncio.CancelledError:
-            seen.append(scope.absorbs(Cut.ATTEMPT))
+            seen.append(scope.absorb(Cause.ATTEMPT))
             raise
 
-    task, scopes = cut_in(attempt, reason=Cut.ATTEMPT)
+    task, scopes = cut_in(attempt, reason=Cause.ATTEMPT)
     await turns()
     scopes[0].expire()
     task.cancel()
@@ -270,15 +270,15 @@ async def test_an_attempt_that_ends_in_spite_of_its_cut_leaves_none_behind(cut_i
     async def swallows(scope):
         with contextlib.suppress(asyncio.CancelledError):
             await forever()
-        assert scope.cut is Cut.ATTEMPT
-        scope.until(now() + 3, Cut.TOTAL)
-        assert scope.cut is None
+        assert scope.cancelled_by is Cause.ATTEMPT
+        scope.move(now() + 3, Cause.TOTAL)
+        assert scope.cancelled_by is None
         assert asyncio.current_task().cancelling() == 0
         await asyncio.sleep(2)
 
-    task, scopes = cut_in(swallows, reason=Cut.ATTEMPT)
+    task, scopes = cut_in(swallows, reason=Cause.ATTEMPT)
     assert await task == "went on"
-    assert scopes[0].cut is None
+    assert scopes[0].cancelled_by is None
 
 
 async def test_a_call_is_cut_off_only_once(cut_in):
@@ -294,11 +294,11 @@ async def test_a_call_is_cut_off_only_once(cut_in):
 
     task, scopes = cut_in(slow_to_end)
     await asyncio.sleep(6)
-    scopes[0].fire(Cut.CLOSED)
+    scopes[0].cancel(Cause.CLOSED)
     scopes[0].expire()
     await task
     assert cancelled == 1
-    assert scopes[0].cut is Cut.TOTAL
+    assert scopes[0].cancelled_by is Cause.TOTAL
 
 
 # Closing.
@@ -308,60 +308,60 @@ async def test_closing_cuts_off_every_call_and_sees_them_end(deadlines):
     ended = []
 
     async def call(name):
-        with Scope(deadlines) as scope:
-            scope.until(now() + 100, Cut.TOTAL)
+        with CancelScope(deadlines) as scope:
+            scope.move(now() + 100, Cause.TOTAL)
             try:
                 await forever()
             finally:
                 await asyncio.sleep(3)
-        ended.append((name, scope.cut))
+        ended.append((name, scope.cancelled_by))
 
     calls = [asyncio.create_task(call(n)) for n in range(3)]
     await turns()
     began = now()
     await deadlines.close()
     assert now() - began == pytest.approx(3)
-    assert sorted(ended) == [(n, Cut.CLOSED) for n in range(3)]
+    assert sorted(ended) == [(n, Cause.CLOSED) for n in range(3)]
     await asyncio.gather(*calls)
 
 
 async def test_closing_ends_a_call_whose_attempt_was_just_cut_off(deadlines):
     async def call():
-        with Scope(deadlines) as scope:
+        with CancelScope(deadlines) as scope:
             for _ in range(1000):
-                scope.until(now() + 10, Cut.ATTEMPT)
+                scope.move(now() + 10, Cause.ATTEMPT)
                 try:
                     await forever()
                 except asyncio.CancelledError:
                     await asyncio.sleep(2)  # an exchange may take a while to end
-                    if not scope.absorbs(Cut.ATTEMPT):
+                    if not scope.absorb(Cause.ATTEMPT):
                         raise
-        return scope.cut
+        return scope.cancelled_by
 
     task = asyncio.create_task(call())
     await asyncio.sleep(11)
     began = now()
     await deadlines.close()
     assert now() - began < 5
-    assert await task is Cut.CLOSED
+    assert await task is Cause.CLOSED
 
 
 async def test_closing_spares_the_call_of_the_task_that_closes(deadlines):
-    with Scope(deadlines) as scope:
+    with CancelScope(deadlines) as scope:
         await deadlines.close()
-    assert scope.cut is None
+    assert scope.cancelled_by is None
 
 
 async def test_closing_ends_calls_that_begin_while_others_end(deadlines):
     cuts = []
 
     async def call(when_cut):
-        with Scope(deadlines) as scope:
+        with CancelScope(deadlines) as scope:
             try:
                 await forever()
             finally:
                 await when_cut()
-        cuts.append(scope.cut)
+        cuts.append(scope.cancelled_by)
 
     async def begin_another():
         late.append(asyncio.create_task(call(turns)))
@@ -371,29 +371,29 @@ async def test_closing_ends_calls_that_begin_while_others_end(deadlines):
     await turns()
     await deadlines.close()
     await asyncio.gather(*calls, *late)
-    assert cuts == [Cut.CLOSED] * 3
+    assert cuts == [Cause.CLOSED] * 3
 
 
 async def test_closing_from_two_tasks_at_once_is_fine(deadlines):
     async def call():
-        with Scope(deadlines) as scope:
+        with CancelScope(deadlines) as scope:
             await forever()
-        return scope.cut
+        return scope.cancelled_by
 
     calls = [asyncio.create_task(call()) for _ in range(3)]
     await turns()
     await asyncio.gather(deadlines.close(), deadlines.close())
-    assert await asyncio.gather(*calls) == [Cut.CLOSED] * 3
+    assert await asyncio.gather(*calls) == [Cause.CLOSED] * 3
 
 
 async def test_a_timer_that_comes_early_is_set_again(deadlines):
     # A loop rounds its timers; what has not yet come is waited for again.
     loop = asyncio.get_running_loop()
-    slow = Deadlines(loop, lambda: loop.time() * 0.5)
-    with Scope(slow) as scope:
-        scope.until(loop.time() * 0.5 + 1, Cut.TOTAL)
+    slow = DeadlineTimer(loop, lambda: loop.time() * 0.5)
+    with CancelScope(slow) as scope:
+        scope.move(loop.time() * 0.5 + 1, Cause.TOTAL)
         await asyncio.sleep(1.5)
-        assert scope.cut is None
+        assert scope.cancelled_by is None
         await forever()
-    assert scope.cut is Cut.TOTAL
+    assert scope.cancelled_by is Cause.TOTAL
     await slow.close()

@@ -5,14 +5,13 @@ import math
 
 import pytest
 
-from flashback_async.call.retry import Budget, Plan, asks_too_much, is_pause, send_again
+from flashback_async.call.retry import Budget, Retries
 from flashback_async.config import RetryPolicy
 from flashback_async.errors import (
     ConnectionLostError,
     NotFoundError,
     RateLimitError,
     ServerError,
-    TransportError,
 )
 from flashback_async.values import NoAnswer, Retry
 from tests.unit.support import LoopClock, answer, now
@@ -24,8 +23,8 @@ def transient(error=None):
     return NoAnswer(error or ConnectionLostError("lost"), Retry.TRANSIENT)
 
 
-def throttled(after=None, error=RateLimitError):
-    return NoAnswer(error("slow down", retry_after=after), Retry.THROTTLED)
+def throttled(after=0.0, error=RateLimitError):
+    return NoAnswer(error("slow down", retry_after=after or None), Retry.THROTTLED, after)
 
 
 def final():
@@ -38,9 +37,9 @@ class Run:
     def __init__(self, policy=None, budget=None, share=1.0, time_left=math.inf, patience=math.inf):
         self.clock = LoopClock(share)
         self.budget = budget or Budget()
-        self.told = []
+        self.waits = []
         self.attempts = 0
-        self.plan = Plan(
+        self.retries = Retries(
             policy or RetryPolicy(),
             self.budget,
             self.clock,
@@ -48,19 +47,24 @@ class Run:
             patience if callable(patience) else lambda: patience,
         )
 
-    async def __call__(self, first, *answers):
-        self.answers = list(answers)
-        return await send_again(
-            first, self._attempt, self.plan, self.clock.sleep, lambda *told: self.told.append(told)
-        )
-
-    async def _attempt(self):
-        self.attempts += 1
-        self.plan.sent()
-        step = self.answers.pop(0)
-        if isinstance(step, BaseException):
-            raise step
-        return step
+    async def __call__(self, reply, *answers):
+        answers = list(answers)
+        try:
+            while isinstance(reply, NoAnswer):
+                wait = self.retries.next_wait(reply, self.attempts + 1)
+                if wait is None:
+                    return reply
+                self.waits.append((reply, wait))
+                await self.clock.sleep(wait)
+                self.attempts += 1
+                reply = answers.pop(0)
+                if isinstance(reply, BaseException):
+                    raise reply
+        finally:
+            self.retries.settle(
+                self.attempts + 1, succeeded=not isinstance(reply, NoAnswer | BaseException)
+            )
+        return reply
 
 
 # The budget.
@@ -70,69 +74,62 @@ def test_a_budget_begins_full_and_pays_until_it_is_empty():
     budget = Budget()
     assert budget.tokens == 500
     for _ in range(35):
-        assert budget.take(14)
+        assert budget.withdraw(14)
     assert budget.tokens == 10
-    assert not budget.take(14)
+    assert not budget.withdraw(14)
     assert budget.tokens == 10, "nothing is taken where too little is left"
-    assert budget.take(5)
-    assert budget.take(5)
-    assert not budget.take(1)
+    assert budget.withdraw(5)
+    assert budget.withdraw(5)
+    assert not budget.withdraw(1)
 
 
 def test_a_success_gives_five_back_and_never_more_than_fits():
     budget = Budget()
     budget.reward()
     assert budget.tokens == 500
-    budget.take(14)
+    budget.withdraw(14)
     budget.reward()
     assert budget.tokens == 491
     budget.reward()
     budget.reward()
     assert budget.tokens == 500
-    budget.give(1000)
+    budget.deposit(1000)
     assert budget.tokens == 500
 
 
 def test_that_the_budget_is_empty_is_told_once_until_it_is_full_again():
     budget = Budget()
-    budget.take(20)
-    assert budget.tell_empty()
-    assert not budget.tell_empty()
-    budget.give(19)
-    assert not budget.tell_empty()
-    budget.give(1)
-    assert budget.tell_empty()
+    budget.withdraw(20)
+    assert budget.begins_to_be_empty()
+    assert not budget.begins_to_be_empty()
+    budget.deposit(19)
+    assert not budget.begins_to_be_empty()
+    budget.deposit(1)
+    assert budget.begins_to_be_empty()
 
 
 # What a failure asks for.
 
 
 @pytest.mark.parametrize(
-    ("failure", "pause", "too_much"),
+    ("failure", "wait"),
     [
-        (throttled(2.0), True, False),
-        (throttled(60.0), True, False),
-        (throttled(60.1), False, True),
-        (throttled(None), False, False),
-        (throttled(2.0, ServerError), True, False),
-        (NoAnswer(ServerError("no", retry_after=2.0), Retry.TRANSIENT), False, False),
-        (NoAnswer(ServerError("no", retry_after=2000.0), Retry.TRANSIENT), False, False),
-        (transient(), False, False),
-        (NoAnswer(TransportError("no"), Retry.THROTTLED), False, False),
-        (final(), False, False),
+        (throttled(2.0), 0.0),
+        (throttled(60.0), 0.0),
+        (throttled(60.1), None),
+        (throttled(), 1.0),
+        (throttled(2.0, ServerError), 0.0),
+        (transient(ServerError("no", retry_after=2000.0)), 0.05),
+        (transient(), 0.05),
+        (final(), None),
     ],
 )
-def test_a_pause_is_what_the_server_asked_for_within_what_the_policy_accepts(
-    failure, pause, too_much
-):
-    assert is_pause(failure, RetryPolicy()) is pause
-    assert asks_too_much(failure, RetryPolicy()) is too_much
+async def test_a_pause_is_what_the_server_asked_for_within_what_the_policy_accepts(failure, wait):
+    assert Run().retries.next_wait(failure, 1) == wait
 
 
-def test_a_policy_may_accept_no_pause_at_all():
-    policy = RetryPolicy(max_retry_after=0)
-    assert not is_pause(throttled(0.1), policy)
-    assert asks_too_much(throttled(0.1), policy)
+async def test_a_policy_may_accept_no_pause_at_all():
+    assert Run(RetryPolicy(max_retry_after=0)).retries.next_wait(throttled(0.1), 1) is None
 
 
 # The way of a call.
@@ -204,10 +201,10 @@ async def test_chance_may_take_all_of_the_wait_away():
 async def test_a_huge_number_of_attempts_overflows_nothing():
     run = Run(RetryPolicy(max_attempts=2000, backoff_base=0.0, throttle_base=0.0))
     await run(transient(), *[throttled(1.0), transient()] * 30, OK)
-    big = RetryPolicy(max_attempts=5000, backoff_base=1e300, backoff_max=1.0)
-    run = Run(big)
-    run.plan._attempts = 4000
-    assert run.plan.wait(transient()) == 1.0
+    run = Run(RetryPolicy(max_attempts=2000, backoff_base=1.0, backoff_max=1.0))
+    run.budget.tokens = 10**6
+    await run(*[transient()] * 1500, OK)
+    assert set(run.clock.slept) == {1.0}
 
 
 async def test_a_pause_costs_neither_attempts_nor_tokens_nor_sleep_of_its_own():
@@ -245,23 +242,23 @@ async def test_a_wait_that_time_does_not_allow_ends_the_call_with_its_own_error(
 
 async def test_an_empty_budget_ends_the_call_with_its_own_error():
     budget = Budget()
-    budget.take(500 - 13)
+    budget.withdraw(500 - 13)
     run = Run(budget=budget)
     first = transient()
     assert await run(first, OK) is first
     assert "retry budget empty" in str(first.error)
-    assert run.plan.found_budget_empty
+    assert run.retries.stopped_by_budget
     assert budget.tokens == 13
     cheaper = Run(budget=budget)
     assert await cheaper(throttled(), OK) is OK
-    assert not cheaper.plan.found_budget_empty
+    assert not cheaper.retries.stopped_by_budget
 
 
-async def test_each_retry_is_told_with_its_failure_and_its_wait():
+async def test_each_retry_waits_for_the_failure_before_it():
     run = Run()
     first, second = transient(), throttled()
     await run(first, second, OK)
-    assert run.told == [(first, 0.05), (second, 2.0)]
+    assert run.waits == [(first, 0.05), (second, 2.0)]
 
 
 async def test_a_mix_of_failures_pays_for_each_by_its_kind():
@@ -272,7 +269,7 @@ async def test_a_mix_of_failures_pays_for_each_by_its_kind():
 
 async def test_a_success_gives_back_all_that_its_retries_had_cost():
     run = Run(RetryPolicy(max_attempts=4))
-    run.budget.take(100)
+    run.budget.withdraw(100)
     await run(transient(), throttled(), transient(), OK)
     assert run.budget.tokens == 400
 

@@ -197,7 +197,7 @@ async def test_the_deadline_of_a_run_reaches_every_key_left():
             assert outcome.error.operation == "status.get"
             assert outcome.error.bucket_id == outcome.key
         assert [o.error.attempts for o in report[4:]] == [1, 1, 0, 0, 0, 0]
-        assert "cancelled while under way" in str(report[4].error)
+        assert "cancelled in flight" in str(report[4].error)
         assert "1 request sent in 1.00 s" in str(report[4].error)
         assert "never sent" in str(report[6].error)
         assert len(bench.sent) == 6

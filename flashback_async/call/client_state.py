@@ -1,0 +1,74 @@
+"""What all views of a client share, and what outlives the event loop."""
+
+from __future__ import annotations
+
+from flashback_async.call.auth import TokenSource
+from flashback_async.call.loop_state import LoopState
+from flashback_async.call.retry import Budget
+from flashback_async.config import Limits
+from flashback_async.errors import ClientClosedError, EventLoopError
+from flashback_async.values import Clock, SystemClock, TransportFactory
+
+
+class ClientState:
+    """The limits, token, retry budget and clock of a client, and the state of its event loop."""
+
+    def __init__(
+        self,
+        *,
+        make_transport: TransportFactory,
+        tokens: TokenSource,
+        limits: Limits,
+        borrowed: bool,
+    ) -> None:
+        self.limits = limits
+        self.tokens = tokens
+        self.budget = Budget()
+        self.clock: Clock = SystemClock()
+        self.loop_state: LoopState | None = None
+        self._make_transport = make_transport
+        self._borrowed = borrowed
+        self._closed = False
+
+    def check_open(self) -> None:
+        """Check that the client has not been closed.
+
+        Raises:
+            ClientClosedError: It has.
+        """
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+
+    def open_loop_state(self) -> LoopState:
+        """Return the state of the running loop, opened now if there is none.
+
+        Raises:
+            ClientClosedError: The client is closed.
+            EventLoopError: The client belongs to another live loop, or to the parent process.
+        """
+        self.check_open()
+        if self.loop_state is not None:
+            self.loop_state.check_use()
+            if not self.loop_state.is_stale:
+                return self.loop_state
+            if self._borrowed:
+                raise EventLoopError("the borrowed session belongs to an event loop that is gone")
+        self.loop_state = LoopState(self._make_transport(), self.tokens, self.limits, self.clock)
+        return self.loop_state
+
+    async def close(self) -> None:
+        """End every call and close every connection; closing twice is fine."""
+        loop_state = self.loop_state
+        if loop_state is not None:
+            loop_state.check_use()
+        self._closed = True
+        if loop_state is not None and not loop_state.loop.is_closed():
+            await loop_state.close()
+
+    def abandon(self) -> bool:
+        """Release what was never closed; return whether there was anything to close."""
+        if self._closed or self.loop_state is None:
+            return False
+        self._closed = True
+        self.loop_state.abandon()
+        return True

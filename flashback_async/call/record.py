@@ -1,0 +1,188 @@
+"""What is known of a call: its errors and its log lines say it."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+
+from flashback_async.api import answers
+from flashback_async.call.deadlines import Cause
+from flashback_async.errors import (
+    APIError,
+    ClientClosedError,
+    DeadlineExceededError,
+    DecodeError,
+    FlashbackError,
+    RateLimitError,
+    RequestTimeoutError,
+    seconds,
+)
+from flashback_async.values import Attempt, Clock, NoAnswer, Request, Response, Retry, Secret
+
+logger = logging.getLogger("flashback_async")
+
+
+class Phase(Enum):
+    """The step that a call has reached."""
+
+    BEGIN = "before it began"
+    ADMISSION = "waiting for a slot"
+    TOKEN = "waiting for the token"
+    ATTEMPT = "in an attempt"
+    BACKOFF = "between two attempts"
+    DECODE = "decoding the answer"
+
+
+class CallRecord:
+    """The facts of one call, which complete its errors and its log lines."""
+
+    # Defaults for the common case; set on the instance only when a call departs from it.
+    phase = Phase.BEGIN
+    attempts = 0
+    attempt: Attempt | None = None
+    last_error: FlashbackError | None = None
+    _secret: Secret | None = None
+    _request_ids: tuple[str, ...] = ()
+
+    def __init__(self, request: Request, clock: Clock, began: float) -> None:
+        self._request = request
+        self._clock = clock
+        self._began = began
+
+    # What happens to the call.
+
+    def begin_attempt(self, attempt: Attempt, secret: Secret) -> None:
+        self.phase = Phase.ATTEMPT
+        self.attempts += 1
+        self.attempt, self._secret = attempt, secret
+
+    def withdraw_attempt(self) -> None:
+        """Record that the attempt sent nothing."""
+        self.attempts -= 1
+
+    def end_attempt(self, reply: Response | NoAnswer) -> None:
+        self.phase = Phase.BACKOFF
+        if isinstance(reply, NoAnswer):
+            self.last_error = reply.error
+            if isinstance(reply.error, APIError) and reply.error.request_id is not None:
+                self._request_ids += (reply.error.request_id,)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log_attempt(reply)
+
+    @property
+    def secret(self) -> Secret:
+        """The token that the last attempt sent, and that its answer may hold."""
+        assert self._secret is not None  # noqa: S101 - an attempt has begun
+        return self._secret
+
+    # Its errors.
+
+    def complete(self, error: FlashbackError, response: Response | None = None) -> FlashbackError:
+        """Add to an error which call it ended, and which answer it is about; return it."""
+        error.operation = self._request.operation
+        error.bucket_id = self._request.bucket_id
+        error.attempts = self.attempts
+        error.elapsed = self._elapsed()
+        if response is not None and isinstance(error, APIError):
+            error.request_id = answers.request_id(response, self.secret)
+        if response is None and self.attempt is not None:
+            response = self.attempt.head
+        if response is not None and isinstance(error, DecodeError):
+            answers.complete(error, response, self.secret)
+        if len(self._request_ids) > 1:
+            shown = ", ".join(answers.escape(i, 80) for i in self._request_ids)
+            error._remark(f"request ids {shown}")
+        return error
+
+    def timed_out(self, limit: float) -> NoAnswer:
+        """Return the failure of an attempt that took too long."""
+        assert self.attempt is not None  # noqa: S101 - one is in flight
+        text = f"the attempt took longer than {seconds(limit)}, {self.attempt.progress()}"
+        return NoAnswer(RequestTimeoutError(text), Retry.TRANSIENT)
+
+    def paused(self, pause: float) -> NoAnswer:
+        """Return the failure of a call that has less time than the server's pause."""
+        text = f"the server asked for a pause of {pause:.2f} s more, longer than the time left"
+        error = RateLimitError(text, status=429, retry_after=pause)
+        return NoAnswer(self._after_last_error(error))
+
+    def cut_off(self, cause: Cause | None, total: float) -> FlashbackError:
+        """Return the error of a call that was ended outside of its attempts."""
+        where = self.phase.value
+        if self.phase is Phase.ATTEMPT and self.attempt is not None:
+            where = f"in attempt {self.attempts}, {self.attempt.progress()}"
+        if cause is Cause.CLOSED:
+            return self.complete(ClientClosedError(f"client closed {where}"))
+        text = f"the total time of {seconds(total)} is used up, {where}"
+        return self.complete(self._after_last_error(DeadlineExceededError(text)))
+
+    def _after_last_error(self, error: FlashbackError) -> FlashbackError:
+        if self.last_error is not None:
+            error._remark(f"before that: {self.last_error}")
+        return error
+
+    # Its log lines.
+
+    def log_retry(self, failure: NoAnswer, wait: float) -> None:
+        if logger.isEnabledFor(logging.INFO):
+            text = "%s: retried in %.2f s: %s"
+            self._log(logging.INFO, text, wait, failure.error, error=failure.error)
+
+    def log_pause(self, pause: float) -> None:
+        text = "%s: rate limited, all calls of the client pause for %.2f s"
+        self._log(logging.WARNING, text, pause)
+
+    def log_rejected_token(self, error: FlashbackError) -> None:
+        self._log(logging.WARNING, "%s: token rejected", error=error)
+
+    def log_empty_budget(self) -> None:
+        self._log(logging.WARNING, "%s: retry budget empty, no call is retried for now")
+
+    def _log_attempt(self, reply: Response | NoAnswer) -> None:
+        began = self._began if self.attempt is None else self.attempt.began
+        took = self._clock.monotonic() - began
+        if isinstance(reply, Response):
+            text = "%s: answer %d in %.3f s"
+            self._log(logging.DEBUG, text, reply.status, took, response=reply)
+        else:
+            text = "%s: failed in %.3f s: %s"
+            self._log(logging.DEBUG, text, took, reply.error, error=reply.error)
+
+    def _log(
+        self,
+        level: int,
+        text: str,
+        *values: object,
+        error: FlashbackError | None = None,
+        response: Response | None = None,
+    ) -> None:
+        """Log a line that begins with the operation; the record carries the facts.
+
+        They are no ``extra``, because that raises KeyError for a name which the application's
+        record factory has set.
+        """
+        if not logger.isEnabledFor(level):
+            return
+        request_id = getattr(error, "request_id", None)
+        if response is not None:
+            request_id = answers.request_id(response, self.secret)
+        facts = {
+            "operation": self._request.operation,
+            "bucket_id": self._request.bucket_id,
+            "attempt": self.attempts,
+            "status": getattr(response or error, "status", None),
+            "elapsed": self._elapsed(),
+            "request_id": None if request_id is None else ascii(request_id)[1:-1],
+        }
+        path, line, function, _ = logger.findCaller(stacklevel=2)
+        record = logger.makeRecord(
+            logger.name, level, path, line, text, (self._request.operation, *values), None, function
+        )
+        for name, value in facts.items():
+            if not hasattr(record, name):
+                setattr(record, name, value)
+        record.flashback = facts
+        logger.handle(record)
+
+    def _elapsed(self) -> float:
+        return self._clock.monotonic() - self._began
