@@ -34,7 +34,7 @@ DAY = "date | datetime | str"
 DAYS = f"{DAY} | Iterable[{DAY}]"
 SIGNATURES = {
     flashback_async.FlashbackClient: (
-        "(token: str | TokenProvider | None = None, *, base_url: str | None = None, "
+        "(token: str | TokenProvider | TokenFile | None = None, *, base_url: str | None = None, "
         "timeout: Timeout = Timeout(total=30.0, attempt=10.0, connect=5.0), "
         "retry: RetryPolicy = RetryPolicy(max_attempts=3, backoff_base=0.05, throttle_base=1.0, "
         "backoff_max=8.0, max_retry_after=60.0), "

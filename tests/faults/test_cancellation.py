@@ -25,6 +25,7 @@ from flashback_async import (
     Limits,
     Timeout,
 )
+from tests import inside
 from tests.faults.harness import server, tls
 from tests.faults.harness.answers import chunked, response, status_body
 from tests.faults.harness.clock import FakeClock
@@ -97,7 +98,7 @@ class Play:
         options.setdefault("timeout", Timeout(total=TOTAL, attempt=2 * TOTAL))
         self.client = self.fault.client(**options)
         self.fault.clients[:] = [self.client]  # those before are closed
-        self.client._caller.state.clock = self.clock
+        inside.use_clock(self.client, self.clock)
         return self.client
 
     async def other(self, name: str = "other") -> None:
@@ -138,7 +139,7 @@ class Play:
 
     @property
     def pool(self):
-        return self.client._caller.state.loop_state
+        return inside.loop_state(self.client)
 
 
 # The situations: each gives what is to be cancelled.
@@ -399,7 +400,7 @@ def time_runs_out(play: Play, task: asyncio.Task[None] | None = None) -> None:
     """Let the total time be over, and the timer say so in this turn."""
     play.clock.advance(TOTAL + 1.0)
     if play.pool is not None:
-        play.pool.deadlines._sweep()
+        play.pool.timer._sweep()
 
 
 def cancel_as_time_runs_out(play: Play, task: asyncio.Task[None]) -> None:
@@ -481,7 +482,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
     """See that the others end as they should, that nothing is left, and the client works."""
     play.released.set()
     others = await fault.result(asyncio.gather(*play.others, return_exceptions=True))
-    closed = play.client._caller.state._closed
+    closed = inside.is_closed(play.client)
     for other in others:
         if closed and play.others_end_closed:
             assert type(other) is ClientClosedError, other
@@ -502,8 +503,8 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
     if pool is not None:
         assert pool.admission.flow.active == 0
         assert not pool.admission._waiting
-        assert not pool.deadlines.scopes
-        fetch = play.client._caller.state.tokens._fetch
+        assert not pool.timer.scopes
+        fetch = inside.fetch_in_flight(play.client)
         assert fetch is None or fetch.waiters == 0
     assert play.clock.asleep == 0
     if not closed:
@@ -612,7 +613,7 @@ async def test_L05_retry_cancelled_before_it_was_sent_costs_nothing(fault: Fault
         if was_asleep:
             asleep += 1
             sent = fault.server.targets[seen:].count("/bucket/victim/status")
-            assert play.client._caller.state.budget.tokens == 500 - 14 * (sent - 1)
+            assert inside.budget(play.client) == 500 - 14 * (sent - 1)
         await leave_nothing(fault, play, asyncio.all_tasks())
     assert asleep >= 6  # three turns of each of two sleeps
     fault.wire(len(fault.server.requests))
@@ -692,7 +693,7 @@ async def test_L05_ten_thousand_cancellations_at_random_times(fault: Fault, quie
             group.create_task(cancel_some())
     assert kinds["cancelled"] >= most
     assert kinds["ended"] >= most // 100
-    assert client._caller.state.loop_state.admission.flow.active == 0
+    assert inside.active(client) == 0
     await turns(100)
     fault.wire(len(fault.server.requests))
 

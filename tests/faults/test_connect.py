@@ -19,6 +19,7 @@ from flashback_async import (
     RequestTimeoutError,
     Timeout,
 )
+from tests import inside
 from tests.faults.harness import network, server, tls
 from tests.faults.harness.answers import response
 from tests.faults.harness.fault import Fault
@@ -256,7 +257,7 @@ async def test_C14_plain_http_to_another_host(fault: Fault):
         caught.value, ConfigurationError, says=("https required", "allow_insecure_http=True")
     )
     permitted = fault.client(base_url="http://api.example", allow_insecure_http=True)
-    assert permitted._caller.state.loop_state is None  # no session before the first call
+    assert inside.loop_state(permitted) is None  # no session before the first call
 
 
 async def test_C15_no_descriptor_left(fault: Fault):

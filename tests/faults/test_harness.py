@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from flashback_async import FlashbackError, NotFoundError
+from tests import inside
 from tests.faults.harness import server
 from tests.faults.harness.fault import Fault
 
@@ -71,7 +72,7 @@ async def leave_descriptor(fault: Fault):
 async def leave_slot(fault: Fault):
     client = fault.client()
     await client.status.get("bucket-1")
-    client._caller.state.loop_state.admission.flow.take()
+    inside.admission(client).flow.take()
 
 
 async def lose_exception(fault: Fault):

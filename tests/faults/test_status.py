@@ -31,6 +31,7 @@ from flashback_async import (
     ServerError,
     Timeout,
 )
+from tests import inside
 from tests.faults.harness import server, tls
 from tests.faults.harness.answers import (
     chunked,
@@ -616,7 +617,7 @@ def seen_at(fault: Fault) -> list[float]:
 
 
 def tokens_spent(client: FlashbackClient) -> int:
-    return 500 - client._caller.state.budget.tokens
+    return 500 - inside.budget(client)
 
 
 @pytest.mark.parametrize("code", [429, 503])

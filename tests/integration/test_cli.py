@@ -259,7 +259,7 @@ async def test_a_pace_is_kept_and_retries_are_logged_on_request():
         told = await flashback("status", *sandbox.bucket_ids, "-v", *options, env=env)
         all_told = await flashback("status", *sandbox.bucket_ids, "-vv", env=env)
     assert (told.code, all_told.code) == (0, 0)
-    assert told.err.startswith("INFO status.get: sent again in")
+    assert told.err.startswith("INFO status.get: retried in")
     assert len(told.err.splitlines()) == 1
     assert all_told.err.count("DEBUG status.get: answer 200") == 3
     assert sandbox.token not in told.err + all_told.err

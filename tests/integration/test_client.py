@@ -40,6 +40,7 @@ from flashback_async import (
     fan_out,
 )
 from flashback_async.sandbox import Sandbox
+from tests import inside
 
 NO_ID = "00000000-0000-4000-8000-000000000000"
 TODAY = datetime.now(UTC).date()
@@ -284,7 +285,7 @@ async def test_a_cancelled_run_leaves_no_task_behind_and_the_client_usable():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not {t for t in children() if "_work" in repr(t)}
-        pool = client._manager.shared.open_pool()
+        pool = inside.loop_state(client)
         assert pool.admission.flow.active == 0
         assert not pool.transport._session.connector._acquired
 
@@ -309,7 +310,7 @@ async def test_a_view_shares_the_pool_under_other_options(sandbox, client):
     with pytest.raises(ServerError) as caught:
         await once.status.get(sandbox.bucket_ids[0])
     assert caught.value.attempts == 1
-    assert once._manager.shared is client._manager.shared
+    assert inside.state(once) is inside.state(client)
     async with once:
         pass
     await once.with_options().close()

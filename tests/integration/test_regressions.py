@@ -41,6 +41,7 @@ from flashback_async.call.admission import Flow
 from flashback_async.call.auth import TokenSource
 from flashback_async.net import aiohttp_session
 from flashback_async.sandbox import Sandbox
+from tests import inside
 from tests.faults.harness.answers import chunked, response, stats_body, status_body
 from tests.faults.harness.server import ScriptedServer, hang, healthy, pause, together
 
@@ -625,7 +626,7 @@ async def test_a_request_that_is_called_back_as_it_is_connected_leaves_its_conne
     async with ScriptedServer(then=healthy) as server, client_of(server) as client:
         asked = asyncio.create_task(client.node_stats.get("bucket-1", DAY))
         await connected.wait()
-        client._caller.state.loop_state.transport.recall()
+        inside.loop_state(client).transport.recall()
         go_on.set()
         assert await asked
         assert [(r.number, r.conn.number) for r in server.requests] == [(1, 1)]

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import psutil
 
 from flashback_async import FlashbackClient, FlashbackError, RetryPolicy, Timeout
+from tests import inside
 from tests.faults.harness import secrecy, tls
 from tests.faults.harness.clock import FakeClock
 from tests.faults.harness.server import Greeting, ScriptedServer, Step, healthy
@@ -79,8 +80,8 @@ class Fault:
         if base_url is not None and base_url.startswith("https:"):
             options.setdefault("ssl_context", tls.client())
         client = FlashbackClient(**options)
-        client._caller.state.clock = self.clock
-        self._longest_total = max(self._longest_total, client._caller.timeout.total)
+        inside.use_clock(client, self.clock)
+        self._longest_total = max(self._longest_total, inside.total(client))
         self.clients.append(client)
         return client
 
@@ -91,7 +92,7 @@ class Fault:
 
     def idle(self) -> int:
         """Count the living connections that the first client keeps for reuse."""
-        connector = self.clients[0]._caller.state.loop_state.transport._session.connector
+        connector = inside.session(self.clients[0]).connector
         return sum(
             handler.is_connected() for kept in connector._conns.values() for handler, _ in kept
         )
@@ -182,7 +183,7 @@ class Fault:
         sleeps = [0.05 * 2**n for n in range(transient)] + [1.0 * 2**n for n in range(throttled)]
         assert self.clock.sleeps == sleeps, f"slept {self.clock.sleeps}, not {sleeps}"
         cost = 0 if refunded else 14 * transient + 5 * throttled
-        spent = [500 - client._caller.state.budget.tokens for client in self.clients]
+        spent = [500 - inside.budget(client) for client in self.clients]
         assert sum(spent) == cost, f"spent {spent} tokens, not {cost}"
 
     # What happens around it.
@@ -229,7 +230,7 @@ class Fault:
     def _left_by_calls(self) -> list[str]:
         left = self._left_tasks()
         for client in self.clients:
-            pool = client._caller.state.loop_state
+            pool = inside.loop_state(client)
             if pool is None:
                 continue
             session = pool.transport._session
@@ -238,7 +239,7 @@ class Fault:
                 "connections acquired": len(connector._acquired) if connector else 0,
                 "slots held": pool.admission.flow.active,
                 "calls in the queue": len(pool.admission._waiting),
-                "deadlines": len(pool.deadlines.scopes),
+                "deadlines": len(pool.timer.scopes),
             }
             left += [f"{count} {what} left" for what, count in counts.items() if count]
         return left
@@ -265,7 +266,7 @@ class Fault:
             return
         self.clock.advance(3600.0)  # past every pause that the server asked for
         for client in self.clients:
-            if client._caller.state._closed:
+            if inside.is_closed(client):
                 continue
             is_https = client._base_url.startswith("https:")
             await server.become_healthy(tls.server() if is_https else None)
