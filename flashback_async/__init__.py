@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flashback_async.bulk.fanout import fan_out
     from flashback_async.bulk.report import Outcome, Report
+    from flashback_async.call.auth import TokenFile
     from flashback_async.client import FlashbackClient
     from flashback_async.config import Limits, RetryPolicy, Timeout
     from flashback_async.errors import (
@@ -53,6 +54,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _HOMES = {
     "flashback_async.bulk.fanout": ("fan_out",),
     "flashback_async.bulk.report": ("Outcome", "Report"),
+    "flashback_async.call.auth": ("TokenFile",),
     "flashback_async.client": ("FlashbackClient",),
     "flashback_async.config": ("Limits", "RetryPolicy", "Timeout"),
     "flashback_async.errors": (
@@ -126,6 +128,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "Timeout",
+    "TokenFile",
     "TokenProvider",
     "TokenProviderError",
     "TransportError",

@@ -24,7 +24,8 @@ NAMES = """
     DeadlineExceededError DecodeError EventLoopError FlashbackClient FlashbackError
     InvalidArgumentError Limits NodeState NodeStatus NotFoundError Outcome PermissionDeniedError
     ProtocolError RateLimitError RedirectError Report RequestTimeoutError ResponseTooLargeError
-    RetryPolicy ServerError Timeout TokenProvider TokenProviderError TransportError fan_out
+    RetryPolicy ServerError Timeout TokenFile TokenProvider TokenProviderError TransportError
+    fan_out
 """.split()  # noqa: SIM905 - a table of names reads better so
 
 BULK = "concurrency: int | None = None, deadline: float | None = None"

@@ -8,7 +8,9 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
+import aiohttp
 import pytest
 
 from flashback_async import (
@@ -17,6 +19,7 @@ from flashback_async import (
     ConnectError,
     FlashbackClient,
     RequestTimeoutError,
+    RetryPolicy,
     Timeout,
 )
 from tests import inside
@@ -304,3 +307,122 @@ async def tunnel(conn: server.Conn, request: server.Request) -> None:
         await asyncio.gather(copy(conn.reader, writer), copy(reader, conn.writer))
     finally:
         writer.close()
+
+
+@pytest.mark.parametrize("login", ["", "user-7:hunter2@"], ids=["open", "with_credentials"])
+@pytest.mark.parametrize("how", ["argument", "environment", "borrowed", "session's"])
+async def test_C17_no_byte_of_the_token_reaches_a_proxy(
+    fault: Fault, how: str, login: str, monkeypatch: pytest.MonkeyPatch
+):
+    await fault.serve(tls=tls.server("api.example", "127.0.0.1"))
+    received = bytearray()
+    refusing = await asyncio.start_server(partial(keep_all, received), "127.0.0.1", 0)
+    port = refusing.sockets[0].getsockname()[1]
+    url = f"http://{login}127.0.0.1:{port}"
+    options: dict[str, object] = {"base_url": "https://api.example", "retry": RetryPolicy.none()}
+    session = None
+    if how == "environment":
+        monkeypatch.setenv("HTTPS_PROXY", url)
+    elif how == "session's":
+        session = aiohttp.ClientSession(proxy=url)
+    else:
+        options["proxy"] = url
+        session = aiohttp.ClientSession() if how == "borrowed" else None
+    client = fault.client(**options, session=session)
+    for call in (client.status.get("bucket-1"), client.node_stats.get("bucket-1", "2026-01-02")):
+        await fault.error(call, ConnectError, says=("proxy", "403"), never="hunter2")
+    assert received.count(b"CONNECT api.example:443") == 2
+    assert (b"Basic " in received) is bool(login)
+    assert b"Bearer" not in received
+    assert fault.token.encode() not in received
+    await client.close()
+    if session is not None:
+        await session.close()
+    refusing.close()
+    fault.clients.clear()
+    fault.wire(0)
+
+
+async def keep_all(
+    received: bytearray, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Refuse to open a tunnel, and keep every byte that a client sends all the same."""
+    received += await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    received += await reader.read()
+    writer.close()
+
+
+async def test_C17_proxy_closes_at_connect(fault: Fault):
+    await fault.serve(tls=tls.server())
+    proxy = await fault.serve(then=server.close)
+    client = fault.client(proxy=f"http://127.0.0.1:{proxy.port}")
+    await fault.error(
+        client.status.get("bucket-1"),
+        ConnectError,
+        attempts=3,
+        says=(f"the proxy 127.0.0.1:{proxy.port} closed the connection", "CONNECT"),
+    )
+    assert not any(fault.token.encode() in request.raw for request in proxy.requests)
+    fault.retried(transient=2)
+    fault.wire(0, connections=0)
+    proxy.then = tunnel
+
+
+@pytest.mark.parametrize("limit", ["connect", "attempt"])
+async def test_C17_proxy_hangs_at_connect(fault: Fault, limit: str):
+    fault.clock.run()
+    await fault.serve(tls=tls.server())
+    proxy = await fault.serve(then=server.hang)
+    client = fault.client(proxy=f"http://127.0.0.1:{proxy.port}", timeout=Timeout(**{limit: 0.1}))
+    await fault.error(
+        client.status.get("bucket-1"),
+        RequestTimeoutError,
+        attempts=3,
+        says=("connect", "0.1 s", f"through the proxy 127.0.0.1:{proxy.port}"),
+    )
+    fault.retried(transient=2)
+    fault.wire(0, connections=0)
+    proxy.then = tunnel
+
+
+@pytest.mark.parametrize("alert", [False, True], ids=["silent", "with_an_alert"])
+async def test_C18_server_wants_a_client_certificate(fault: Fault, alert: bool):
+    await fault.serve(tls=tls.server())
+    refusing = tls.PickyServer() if alert else None
+    picky = await fault.serve(tls=tls.wants_certificate())
+    port = refusing.port if refusing is not None else picky.port
+    client = fault.client(base_url=f"https://127.0.0.1:{port}")
+    await fault.error(
+        client.status.get("bucket-1"),
+        ConnectError,
+        attempts=1,
+        says=("TLS", f"127.0.0.1:{port}", "wants a client certificate"),
+    )
+    fault.retried()
+    fault.recovers = False
+    fault.wire(0, connections=0)
+    if refusing is not None:
+        await asyncio.to_thread(refusing.close)
+
+
+@pytest.mark.parametrize("status", [b"", b"HTTP/1.1 5"], ids=["nothing", "part_of_a_head"])
+async def test_W01_over_tls_is_a_lost_connection(fault: Fault, status: bytes):
+    await fault.serve([status, server.close], [status, server.close], tls=tls.server())
+    await fault.result(fault.client().status.get("bucket-1"))
+    fault.retried(transient=2, refunded=True)
+    fault.wire(3)
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.example:3128", "https://proxy.example"])
+async def test_C14_plain_http_through_a_proxy_on_another_machine(fault: Fault, proxy: str):
+    with pytest.raises(ConfigurationError) as caught:
+        FlashbackClient(fault.token, base_url="http://127.0.0.1:9", proxy=proxy)
+    fault.check(
+        caught.value, ConfigurationError, says=("https required", "allow_insecure_http=True")
+    )
+    for permitted in (
+        fault.client(base_url="http://127.0.0.1:9", proxy=proxy, allow_insecure_http=True),
+        fault.client(base_url="http://127.0.0.1:9", proxy="http://localhost:3128"),
+    ):
+        assert inside.loop_state(permitted) is None

@@ -684,9 +684,7 @@ async def test_L12_other_loop_while_the_first_lives(fault: Fault):
     errors = await asyncio.to_thread(asyncio.run, in_the_other_loop())
     assert len(errors) == 3
     for error in errors:
-        fault.check(
-            error, EventLoopError, attempts=0, says="another event loop"
-        )
+        fault.check(error, EventLoopError, attempts=0, says="another event loop")
     await fault.result(client.status.get("bucket-3"))
     assert fault.server.targets == ["/bucket/bucket-1/status", "/bucket/bucket-3/status"]
     fault.wire(2, connections=1, after="reused")

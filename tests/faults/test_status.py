@@ -18,7 +18,6 @@ from flashback_async import (
     APIError,
     AuthenticationError,
     BadRequestError,
-    DeadlineExceededError,
     DecodeError,
     FlashbackClient,
     Limits,
@@ -711,16 +710,55 @@ async def test_S15_run_finds_the_gate_closed(fault: Fault):
     fault.wire(4)
 
 
-async def test_S15_deadline_of_the_run_passes_at_the_gate(fault: Fault):
-    fault.clock = LoopClock()
-    await fault.serve(then=throttled("50"))
+@pytest.mark.parametrize("code", [429, 503])
+async def test_S15_pause_that_outlasts_the_run_ends_it_at_once(fault: Fault, code: int):
+    await fault.serve(then=throttled("50", code))
     client = fault.client()
-    began = fault.clock.monotonic()
-    report = await client.status.get_many(ids(20), concurrency=4, deadline=10.0)
-    assert fault.clock.monotonic() - began == pytest.approx(10.0, abs=0.01)
-    for outcome in report:
-        fault.check(outcome.error, DeadlineExceededError, says=("10.0 s", outcome.key))
+    for attempts, pause in ((1, 50.0), (0, 50.0)):
+        report = await fault.result(client.status.get_many(ids(20), concurrency=4, deadline=10.0))
+        for n, outcome in enumerate(report):
+            sent = attempts if n < 4 else 0
+            error = fault.check(outcome.error, RateLimitError, attempts=sent, says=outcome.key)
+            assert error.retry_after == pytest.approx(pause)
+            assert error.elapsed == 0.0
+        assert fault.clock.sleeps == []
     fault.wire(4)
+    fault.clock.advance(45.0)
+    fault.server.then = server.healthy
+    assert (await fault.result(client.status.get_many(ids(3), deadline=10.0))).ok
+    assert fault.clock.sleeps == [pytest.approx(5.0)] * 3
+    fault.wire(7)
+
+
+async def test_S15_pause_that_outlasts_the_run_leaves_an_async_source_unread(fault: Fault):
+    await fault.serve(then=throttled("50"))
+    read = []
+
+    async def source() -> AsyncIterator[str]:
+        for key in ids(20):
+            read.append(key)
+            yield key
+
+    client = fault.client()
+    outcomes = [o async for o in client.status.iter_many(source(), concurrency=2, deadline=10.0)]
+    assert [outcome.key for outcome in outcomes] == read
+    assert len(read) < 5
+    for outcome in outcomes:
+        assert fault.check(outcome.error, RateLimitError).retry_after == pytest.approx(50.0)
+    fault.wire(len([o for o in outcomes if o.error.attempts]))
+
+
+async def test_S15_pause_that_begins_under_a_run_ends_the_keys_that_wait_for_a_slot(fault: Fault):
+    await fault.serve(server.healthy, then=throttled("50"))
+    client = fault.client(limits=Limits(max_concurrency=2))
+    report = await fault.result(client.status.get_many(ids(8), deadline=10.0))
+    assert [outcome.ok for outcome in report].count(True) == 1
+    for outcome in report:
+        if not outcome.ok:
+            fault.check(outcome.error, RateLimitError, says=outcome.key)
+    assert fault.clock.sleeps == []
+    fault.wire(len(fault.server.requests))
+    assert len(fault.server.requests) <= 4
 
 
 async def test_S15_no_call_of_the_client_sends_earlier_than_told(fault: Fault):

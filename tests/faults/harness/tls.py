@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 import warnings
 from datetime import UTC, datetime
 from functools import cache
@@ -68,3 +70,55 @@ def outdated() -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     return context
+
+
+@cache
+def wants_certificate() -> ssl.SSLContext:
+    """Give the context of a server that wants a certificate of its clients."""
+    context = _context(_authority().issue_cert(*_NAMES))
+    _authority().configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+class PickyServer:
+    """A server in a thread that refuses clients without a certificate, and tells them so.
+
+    asyncio's own servers close the connection without the alert.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                conn, _ = self._listener.accept()
+            except OSError:
+                return
+            with conn:
+                raw, ours = ssl.MemoryBIO(), ssl.MemoryBIO()
+                handshake = wants_certificate().wrap_bio(raw, ours, server_side=True)
+                refused = False
+                while not refused:
+                    try:
+                        handshake.do_handshake()
+                    except ssl.SSLWantReadError:
+                        pass
+                    except ssl.SSLError:
+                        refused = True
+                    conn.sendall(ours.read())
+                    if not refused:
+                        raw.write(conn.recv(2**16))
+                conn.shutdown(socket.SHUT_WR)
+                while conn.recv(2**16):  # so that no reset overtakes the alert
+                    pass
+
+    def close(self) -> None:
+        """Stop listening, and wait for the thread."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
