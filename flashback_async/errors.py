@@ -3,7 +3,7 @@
 FlashbackError                    the base of all: operation, bucket_id, attempts, elapsed
 ├── ConfigurationError            (ValueError) a setting is wrong
 ├── InvalidArgumentError          (ValueError) an argument is wrong
-├── TokenProviderError            the token provider raised or gave no usable token
+├── TokenProviderError            the provider or file gave no usable token
 ├── ClientClosedError             (RuntimeError) the client is closed
 ├── EventLoopError                (RuntimeError) another event loop, or a forked process
 ├── DeadlineExceededError         (TimeoutError) the total time, or the run's deadline, is used up
@@ -27,11 +27,11 @@ FlashbackError                    the base of all: operation, bucket_id, attempt
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 
 def show(value: object) -> str:
-    """Show a rejected value in a message: in ASCII, on one line, and not much of it."""
+    """Return a rejected value as a message shows it: in ASCII, on one line, and cut."""
     try:
         text = ascii(value)
     except ValueError:  # a number of more digits than Python writes out
@@ -45,13 +45,22 @@ def seconds(value: float) -> str:
     return f"{text} s"
 
 
+class CallContext(TypedDict, total=False):
+    """The facts that place an error: see ``FlashbackError``."""
+
+    operation: str | None
+    bucket_id: str | None
+    attempts: int
+    elapsed: float
+
+
 class FlashbackError(Exception):
-    """Describe why a call of this package failed; the base of every error it raises.
+    """The base of every error that this package raises.
 
     Attributes:
-        operation: The call, such as ``"status.get"``; None where no call was under way.
-        bucket_id: The bucket asked for; None where the call was about several or none.
-        attempts: Requests that were sent for the call.
+        operation: The call, such as ``"status.get"``; None if no call was in flight.
+        bucket_id: The bucket asked for; None if the call was about several or none.
+        attempts: Attempts of the call to send its request, unconnected ones included.
         elapsed: Seconds from the start of the call to its failure.
     """
 
@@ -81,7 +90,7 @@ class FlashbackError(Exception):
         return type(self), self.args, self.__dict__.copy()
 
     def __copy__(self) -> Self:
-        """Copy with the cause, which Python's own copy of an exception leaves out."""
+        """Return a copy with the cause, which Python's own copy of an exception leaves out."""
         kind, arguments, attributes = self.__reduce__()
         copied = kind(*arguments)
         copied.__dict__.update(attributes)
@@ -89,11 +98,14 @@ class FlashbackError(Exception):
         return copied
 
     def _remark(self, text: str) -> None:
-        """Add a clause to the message: what else a reader must know of this failure."""
+        """Add a clause to the message.
+
+        It is no ``add_note``, because a note shows in tracebacks alone, and not in ``str``.
+        """
         self._remarks = (*self._remarks, text)
 
     def _subject(self) -> list[str]:
-        """Say which call failed, and after how much effort."""
+        """Return which call failed, and after how many requests and seconds."""
         if self.operation is None:
             return []
         about = self.operation
@@ -104,65 +116,65 @@ class FlashbackError(Exception):
 
 
 class ConfigurationError(FlashbackError, ValueError):
-    """Report a setting that is wrong; nothing was sent. The message names the setting."""
+    """A setting is wrong; nothing was sent. The message names the setting."""
 
 
 class InvalidArgumentError(FlashbackError, ValueError):
-    """Report an argument that is wrong; nothing was sent. The message names it and the rule."""
+    """An argument is wrong; nothing was sent. The message names it and the rule."""
 
     def _subject(self) -> list[str]:
         return []  # the argument and the rule say it all
 
 
 class TokenProviderError(FlashbackError):
-    """Report that the token provider raised (its exception is the cause) or gave no token."""
+    """No usable token: its provider raised (see the cause), or its file cannot be read again."""
 
 
 class ClientClosedError(FlashbackError, RuntimeError):
-    """Report a call made after the client was closed, or under way when it was closed."""
+    """The client was closed before the call, or while it was in flight."""
 
 
 class EventLoopError(FlashbackError, RuntimeError):
-    """Report a client used from a second live event loop or from a forked child process."""
+    """The client was used from a second live event loop, or from a forked child process."""
 
 
 class DeadlineExceededError(FlashbackError, TimeoutError):
-    """Report that the total time of a call, or the deadline of its run, is used up."""
+    """The total time of a call, or the deadline of its run, is used up."""
 
 
 class TransportError(FlashbackError):
-    """Report that no usable answer arrived."""
+    """No usable answer arrived."""
 
 
 class ConnectError(TransportError):
-    """Report that no connection could be made: refused, DNS, TLS handshake or proxy."""
+    """No connection could be made: refused, DNS, TLS handshake or proxy."""
 
 
 class CertificateError(ConnectError):
-    """Report that the server's certificate was not accepted; never retried."""
+    """The server's certificate was not accepted; never retried."""
 
 
 class ConnectionLostError(TransportError):
-    """Report a connection that was closed or reset before the whole answer had arrived."""
+    """The connection was closed or reset before the whole answer had arrived."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """Report that one attempt took too long; the message says in which phase."""
+    """One attempt took too long; the message says in which phase."""
 
 
 class ProtocolError(TransportError):
-    """Report an answer that is not well-formed HTTP; never retried."""
+    """The answer is not well-formed HTTP; never retried."""
 
 
 class APIError(FlashbackError):
-    """Report that the API answered, and the answer says no.
+    """The API returned an error response.
 
     Attributes:
-        status: The HTTP status; 200 where the body said ``"success": false``, or left an id out.
+        status: The HTTP status; 200 if the body said ``"success": false``, or left an id out.
         code: The API's own error code, or None.
-        message: What the API said, at most 500 characters, or None.
+        message: The API's own message, at most 500 characters, or None.
         request_id: The answer's ``x-request-id``, or None.
-        retry_after: Seconds that the server asked to wait, or None where it named no usable time.
+        retry_after: Seconds that the server asked to wait, or None if it named no usable time.
         body: The start of the body as text, at most 500 characters.
     """
 
@@ -176,14 +188,9 @@ class APIError(FlashbackError):
         request_id: str | None = None,
         retry_after: float | None = None,
         body: str = "",
-        operation: str | None = None,
-        bucket_id: str | None = None,
-        attempts: int = 0,
-        elapsed: float = 0.0,
+        **context: Unpack[CallContext],
     ) -> None:
-        super().__init__(
-            text, operation=operation, bucket_id=bucket_id, attempts=attempts, elapsed=elapsed
-        )
+        super().__init__(text, **context)
         self.status = status
         self.code = code
         self.message = message
@@ -193,38 +200,38 @@ class APIError(FlashbackError):
 
 
 class BadRequestError(APIError):
-    """Report status 400: the API did not accept what it was asked."""
+    """Status 400: the API did not accept the request."""
 
 
 class AuthenticationError(APIError):
-    """Report status 401: the token was rejected."""
+    """Status 401: the token was rejected."""
 
 
 class PermissionDeniedError(APIError):
-    """Report status 403: the token may not see this bucket."""
+    """Status 403: the token may not see this bucket."""
 
 
 class NotFoundError(APIError):
-    """Report status 404, or an id that the answer to a list request left out."""
+    """Status 404, or an id that the answer to a list request left out."""
 
 
 class RateLimitError(APIError):
-    """Report status 429, or a pause the server asked for that is longer than the time left."""
+    """Status 429, or the server asked for a pause that is longer than the time left."""
 
 
 class RedirectError(APIError):
-    """Report a redirect (3xx), which is never followed."""
+    """A redirect (3xx), which is never followed."""
 
 
 class ServerError(APIError):
-    """Report a status of 500 to 599."""
+    """A status from 500 to 599."""
 
 
 class DecodeError(FlashbackError):
-    """Report an answer that is not what the API documents.
+    """The answer is not what the API documents.
 
     Attributes:
-        path: Where in the JSON the answer is wrong, such as ``$.nodeStatus[3].latency_ms``.
+        path: The place in the JSON that is wrong, such as ``$.nodeStatus[3].latency_ms``.
         status: The HTTP status of the answer.
         request_id: The answer's ``x-request-id``, or None.
     """
@@ -236,18 +243,13 @@ class DecodeError(FlashbackError):
         path: str = "$",
         status: int = 0,
         request_id: str | None = None,
-        operation: str | None = None,
-        bucket_id: str | None = None,
-        attempts: int = 0,
-        elapsed: float = 0.0,
+        **context: Unpack[CallContext],
     ) -> None:
-        super().__init__(
-            text, operation=operation, bucket_id=bucket_id, attempts=attempts, elapsed=elapsed
-        )
+        super().__init__(text, **context)
         self.path = path
         self.status = status
         self.request_id = request_id
 
 
 class ResponseTooLargeError(DecodeError):
-    """Report a body larger than ``Limits.max_response_bytes``."""
+    """The body is larger than ``Limits.max_response_bytes``."""

@@ -94,6 +94,19 @@ async def test_W04_server_restarts_under_64_idle_connections(fault: Fault, reset
     assert fault.idle() == fault.server.open_connections
 
 
+async def test_W03_resend_takes_none_of_the_other_stale_connections(fault: Fault):
+    async def close_old_connections(conn: server.Conn, request: server.Request) -> None:
+        await (server.close if conn.requests > 1 else server.healthy)(conn, request)
+
+    await fault.serve(*[server.together(4)] * 4, then=close_old_connections)
+    client = fault.client()
+    await fault.result(fill_pool(client, 4))
+    assert fault.idle() == 4
+    await fault.result(get(client))
+    fault.retried()
+    fault.wire(4 + 2, connections=5)
+
+
 async def test_W05_idle_connection_is_seen_to_close(fault: Fault):
     await fault.serve([server.healthy, server.close])
     client = fault.client()

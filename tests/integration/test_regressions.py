@@ -13,6 +13,7 @@ import string
 import sys
 import time
 import traceback
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -736,3 +737,26 @@ async def test_data_can_be_piped_while_the_terminal_shows_progress(command):
     finally:
         os.close(controller)
         os.close(terminal)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set here")
+async def test_a_time_without_an_offset_is_utc_wherever_the_machine_is(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        node = {"ip": "10.0.0.1", "lastUpdated": "2026-01-02T23:30:00"}
+        daily = {"ip": "10.0.0.1", "last_updated": "2026-01-02T23:30:00"}
+        async with ScriptedServer(
+            response(body={"bucketId": "b", "nodeStatus": [node]}),
+            response(body={"success": True, "nodeStats": [daily]}),
+        ) as server:
+            async with FlashbackClient("any-token", base_url=server.url) as client:
+                (now,) = (await client.status.get("b")).nodes
+                (then,) = await client.node_stats.get("b", "2026-01-02T23:30:00")
+            moment = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
+            assert now.last_updated == then.last_updated == moment
+            assert now.last_updated.tzinfo is UTC
+            assert b"2026-01-02T00:00:00.000Z" in server.requests[1].body
+    finally:
+        monkeypatch.undo()
+        time.tzset()

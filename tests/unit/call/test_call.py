@@ -277,6 +277,13 @@ async def test_an_attempt_that_takes_too_long_is_tried_again():
         assert bench.script.times == pytest.approx([0, 3.05], abs=0.01)
 
 
+async def test_a_backoff_may_last_longer_than_an_attempt():
+    policy = RetryPolicy(backoff_base=5.0)
+    async with Bench(gone(), OK, timeout=Timeout(attempt=1), retry=policy) as bench:
+        assert await call(bench) == status_body()
+        assert bench.script.times == [0, 5]
+
+
 async def test_attempts_that_all_take_too_long_end_with_their_own_error():
     async with Bench(hang, timeout=Timeout(attempt=3)) as bench:
         error = await fails(bench, RequestTimeoutError)
@@ -489,6 +496,15 @@ async def test_what_was_called_back_waits_for_the_pause_and_is_then_sent():
         bench.script.answers = [recalled, no(404)]
         error = await fails(bench, NotFoundError)
         assert error.attempts == 1, "only what has left counts"
+
+
+async def test_a_success_after_a_retry_earns_no_more_than_the_retry_had_cost():
+    async with Bench(gone(), OK, stale(), OK) as bench:
+        bench.state.budget.tokens = 100
+        await call(bench)
+        assert bench.budget == 100
+        await call(bench)
+        assert bench.budget == 105, "a free resend is no retry"
 
 
 async def test_a_call_that_makes_no_retry_earns_nothing():
