@@ -1,149 +1,40 @@
 """Async client for the Flashback API: statistics and node status of storage buckets."""
 
-from __future__ import annotations
-
 import logging
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from flashback_async.bulk.fanout import fan_out
-    from flashback_async.bulk.report import Outcome, Report
-    from flashback_async.call.auth import TokenFile
-    from flashback_async.client import FlashbackClient
-    from flashback_async.config import Limits, RetryPolicy, Timeout
-    from flashback_async.errors import (
-        APIError,
-        AuthenticationError,
-        BadRequestError,
-        CertificateError,
-        ClientClosedError,
-        ConfigurationError,
-        ConnectError,
-        ConnectionLostError,
-        DeadlineExceededError,
-        DecodeError,
-        EventLoopError,
-        FlashbackError,
-        InvalidArgumentError,
-        NotFoundError,
-        PermissionDeniedError,
-        ProtocolError,
-        RateLimitError,
-        RedirectError,
-        RequestTimeoutError,
-        ResponseTooLargeError,
-        ServerError,
-        TokenProviderError,
-        TransportError,
-    )
-    from flashback_async.models import (
-        BucketStats,
-        BucketStatus,
-        DailyNodeStats,
-        NodeState,
-        NodeStatus,
-    )
-    from flashback_async.resources.node_stats import BucketDay
-    from flashback_async.values import TokenProvider
-
-# Whoever wants to see the log adds a handler of their own.
+# Applications that want to see the log add a handler of their own.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# Loaded on first use, so that a program which needs only part of it starts fast.
-_HOMES = {
-    "flashback_async.bulk.fanout": ("fan_out",),
-    "flashback_async.bulk.report": ("Outcome", "Report"),
-    "flashback_async.call.auth": ("TokenFile",),
-    "flashback_async.client": ("FlashbackClient",),
-    "flashback_async.config": ("Limits", "RetryPolicy", "Timeout"),
-    "flashback_async.errors": (
-        "APIError",
-        "AuthenticationError",
-        "BadRequestError",
-        "CertificateError",
-        "ClientClosedError",
-        "ConfigurationError",
-        "ConnectError",
-        "ConnectionLostError",
-        "DeadlineExceededError",
-        "DecodeError",
-        "EventLoopError",
-        "FlashbackError",
-        "InvalidArgumentError",
-        "NotFoundError",
-        "PermissionDeniedError",
-        "ProtocolError",
-        "RateLimitError",
-        "RedirectError",
-        "RequestTimeoutError",
-        "ResponseTooLargeError",
-        "ServerError",
-        "TokenProviderError",
-        "TransportError",
-    ),
-    "flashback_async.values": ("TokenProvider",),
-    "flashback_async.models": (
-        "BucketStats",
-        "BucketStatus",
-        "DailyNodeStats",
-        "NodeState",
-        "NodeStatus",
-    ),
-    "flashback_async.resources.node_stats": ("BucketDay",),
+# Modules are loaded when a name of theirs is first used, so that a program which needs only a
+# part starts fast. ``__init__.pyi`` tells type checkers and editors the same.
+_NAMES = {
+    "_version": "__version__",
+    "bulk.fanout": "fan_out",
+    "bulk.report": "Outcome Report",
+    "call.auth": "TokenFile",
+    "client": "FlashbackClient",
+    "config": "Limits RetryPolicy Timeout",
+    "errors": """APIError AuthenticationError BadRequestError CertificateError ClientClosedError
+        ConfigurationError ConnectError ConnectionLostError DeadlineExceededError DecodeError
+        EventLoopError FlashbackError InvalidArgumentError NotFoundError PermissionDeniedError
+        ProtocolError RateLimitError RedirectError RequestTimeoutError ResponseTooLargeError
+        ServerError TokenProviderError TransportError""",
+    "models": "BucketStats BucketStatus DailyNodeStats NodeState NodeStatus",
+    "resources.node_stats": "BucketDay",
+    "values": "TokenProvider",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "APIError",
-    "AuthenticationError",
-    "BadRequestError",
-    "BucketDay",
-    "BucketStats",
-    "BucketStatus",
-    "CertificateError",
-    "ClientClosedError",
-    "ConfigurationError",
-    "ConnectError",
-    "ConnectionLostError",
-    "DailyNodeStats",
-    "DeadlineExceededError",
-    "DecodeError",
-    "EventLoopError",
-    "FlashbackClient",
-    "FlashbackError",
-    "InvalidArgumentError",
-    "Limits",
-    "NodeState",
-    "NodeStatus",
-    "NotFoundError",
-    "Outcome",
-    "PermissionDeniedError",
-    "ProtocolError",
-    "RateLimitError",
-    "RedirectError",
-    "Report",
-    "RequestTimeoutError",
-    "ResponseTooLargeError",
-    "RetryPolicy",
-    "ServerError",
-    "Timeout",
-    "TokenFile",
-    "TokenProvider",
-    "TokenProviderError",
-    "TransportError",
-    "fan_out",
-]
+__all__ = [*sorted(_HOMES.keys() - {"__version__"})]  # noqa: PLE0604 - strings, see the table
 
 
 def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

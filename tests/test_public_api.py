@@ -1,5 +1,6 @@
 """What users can rely on: names, signatures, defaults, docstrings."""
 
+import ast
 import importlib
 import importlib.resources
 import inspect
@@ -142,6 +143,21 @@ def public_callables() -> Iterator[tuple[str, object]]:
 
 def test_the_public_names_are_the_documented_ones_in_order():
     assert flashback_async.__all__ == sorted(NAMES)
+
+
+def test_the_stub_for_type_checkers_names_the_same():
+    stub = importlib.resources.files(flashback_async) / "__init__.pyi"
+    body = ast.parse(stub.read_text(encoding="utf-8")).body
+    imported = {
+        (node.module, alias.name)
+        for node in body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = {(f"flashback_async.{home}", name) for name, home in flashback_async._HOMES.items()}
+    assert imported == homes - {("flashback_async._version", "__version__")}
+    (listed,) = [ast.literal_eval(node.value) for node in body if isinstance(node, ast.Assign)]
+    assert listed == flashback_async.__all__
 
 
 def test_every_public_name_is_there_and_says_where_it_lives():

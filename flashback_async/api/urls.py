@@ -1,4 +1,4 @@
-"""Where requests go: base URLs, proxies from the environment, and bucket ids in a URL."""
+"""URLs: the base URL, proxies from the environment, and bucket ids in a path or query."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_ID_LENGTH = 256
 MAX_URL_BYTES = 4000
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Ids of these characters stand in a URL as they are. So do dots, but an id may be no dot segment.
+# Ids of these characters need no encoding. Nor do dots, but an id may be no dot segment.
 _PLAIN = f"{string.ascii_letters}{string.digits}_~-".encode()
 _DOTS = (".", "..")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -29,11 +29,11 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
-    """Check a base URL and give its one form: lower case, no default port, no slash at the end.
+    """Return the canonical form of a base URL: lower case, no default port, no slash at the end.
 
     Raises:
-        ConfigurationError: It is not an absolute https URL (or http to loopback), or it holds
-            what a base URL cannot: user info, a query, a fragment.
+        ConfigurationError: It is not an absolute https URL (or http to loopback), or it has user
+            info, a query or a fragment.
     """
     if not isinstance(text, str):
         raise ConfigurationError(f"base_url must be text, not {type(text).__name__}")
@@ -110,7 +110,7 @@ def _problem_of_proxy(text: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address always means this machine."""
+    """Return whether a host name or address always means this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -120,7 +120,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_bucket_id(value: object, operation: str | None = None, *, listed: bool = False) -> str:
-    """Check a bucket id before anything is sent; ``listed`` ids share one comma-separated value.
+    """Return a bucket id after its check; ``listed`` ids share one comma-separated value.
 
     Raises:
         InvalidArgumentError: It breaks a rule, which the message names.
@@ -136,7 +136,7 @@ def check_bucket_id(value: object, operation: str | None = None, *, listed: bool
 
 
 def segment(bucket_id: object, operation: str | None = None) -> str:
-    """Check an id and encode it as exactly one path segment.
+    """Return an id, checked, as exactly one percent-encoded path segment.
 
     Raises:
         InvalidArgumentError: It breaks a rule, which the message names.
@@ -147,12 +147,12 @@ def segment(bucket_id: object, operation: str | None = None) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether text is of plain characters alone, as nearly every id is; without dots."""
+    """Return whether text has plain characters alone, and no dots, as nearly every id."""
     return text.isascii() and not text.encode().translate(None, _PLAIN)
 
 
 def check_listed_ids(bucket_ids: Iterable[object], operation: str) -> list[str]:
-    """Check ids that share one comma-separated value, each as ``check_bucket_id`` does.
+    """Return ids that share one comma-separated value, each checked as ``check_bucket_id`` does.
 
     Raises:
         InvalidArgumentError: One of them breaks a rule.
@@ -164,11 +164,11 @@ def check_listed_ids(bucket_ids: Iterable[object], operation: str) -> list[str]:
 
 
 def _all_plain(ids: Sequence[object]) -> TypeGuard[list[str]]:
-    """Tell, in one look at all of them, whether ids are plain text that no rule is against."""
+    """Return, from one look at all of them, whether ids are plain text that breaks no rule."""
     texts = cast("Sequence[str]", ids)
     try:
         return all(texts) and max(map(len, texts)) <= MAX_ID_LENGTH and _is_plain("".join(texts))
-    except (TypeError, ValueError):  # what is no text, or there are none
+    except (TypeError, ValueError):  # some are no text, or there are none
         return False
 
 
@@ -178,7 +178,7 @@ def fold(bucket_id: str) -> str:
 
 
 def list_target(bucket_ids: list[str] | None) -> str:
-    """Give the target of a list request; None asks for every bucket."""
+    """Return the target of a list request; None asks for every bucket."""
     if bucket_ids is None:
         return "/bucket/stats"
     encoded = bucket_ids if _all_plain(bucket_ids) else list(map(_encoded, bucket_ids))
@@ -186,14 +186,14 @@ def list_target(bucket_ids: list[str] | None) -> str:
 
 
 def listed_size(bucket_id: object) -> int:
-    """Give the bytes that an id takes in the URL of a list request, its comma included."""
+    """Return the bytes that an id takes in the URL of a list request, with its comma."""
     if not isinstance(bucket_id, str):
         return len("%2C")
     return len(_encoded(bucket_id)) + len("%2C")
 
 
 def list_room(base_url: str) -> int:
-    """Give how many bytes of ids fit into the URL of one list request."""
+    """Return how many bytes of ids fit into the URL of one list request."""
     return MAX_URL_BYTES - len(base_url) - len(list_target([]))
 
 
@@ -204,7 +204,7 @@ def _encoded(bucket_id: str) -> str:
 
 
 def _split(text: str) -> SplitResult | str:
-    """Split a URL that is absolute and says http or https, or say why it is none."""
+    """Return the parts of an absolute http or https URL, or the rule that it breaks."""
     if not text.isprintable() or " " in text or "\\" in text:
         return "must hold no white space, controls or backslashes"
     parts = _parsed(text)
@@ -224,7 +224,7 @@ def _parsed(text: str) -> SplitResult | None:
 
 
 def _ascii_host(parts: SplitResult) -> str | None:
-    """Give the host as it goes onto the wire: an address, or a name in ASCII; None for neither."""
+    """Return the host as it is sent: an address, or a name in ASCII; None if it is neither."""
     host = parts.hostname or ""
     with suppress(ValueError):
         if ":" in host:
@@ -242,7 +242,7 @@ def _authority(parts: SplitResult, host: str) -> str:
 
 
 def _problem_of_id(value: str, listed: bool) -> str | None:
-    """Say which rule an id breaks, if any."""
+    """Return the rule that an id breaks, if any."""
     if not value:
         return "must not be empty"
     if value in _DOTS:

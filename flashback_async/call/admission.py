@@ -1,4 +1,4 @@
-"""Who may send now: a free slot, the pace, the pause that the server asked for."""
+"""Admission: the slots, the rate limit, and the pause that the server asked for."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from aiolimiter import AsyncLimiter
 
 from flashback_async.values import Clock
 
-# Obeying a pause costs no attempt: one of a microsecond would make a loop without end.
+# Obeying a pause costs no attempt: pauses of a microsecond would make an endless loop.
 _SHORTEST_PAUSE = 0.1
 
 
 class Flow:
-    """Decide how many may send at once and whether anyone may: pure, without waiting.
+    """The number of calls that may send at once, and the moment before which none may; pure.
 
-    Concurrency is halved when the server throttles, once for all requests that were then under
-    way, and grows by one for each full round of answers that were not throttled.
+    A throttled answer halves concurrency, once for all requests that were then in flight. Each
+    full round of answers that are not throttled adds one.
     """
 
     def __init__(self, most: int) -> None:
-        self.slots = most  # how many may send at once now
+        self.slots = most  # how many calls may send at once now
         self.active = 0  # how many do
-        self.round = 0  # the one that a request sent now belongs to; a throttling ends a round
-        self.opens_at = 0.0  # nobody sends before
+        self.round = 0  # the round of a request sent now; a throttled answer ends a round
+        self.opens_at = 0.0  # no call sends before
         self._most = most
         self._window = float(most)
 
@@ -36,13 +36,13 @@ class Flow:
         self.active += 1
 
     def throttled(self, sent_in: int) -> None:
-        """Take note of an answer that throttles a request of that round."""
+        """Record an answer that throttles a request of that round."""
         if sent_in == self.round:
             self.round += 1
             self._resize(max(1.0, self._window / 2))
 
     def answered(self) -> None:
-        """Take note of an answer that does not throttle."""
+        """Record an answer that does not throttle."""
         if self.slots < self._most:
             self._resize(min(float(self._most), self._window + 1 / self._window))
 
@@ -51,16 +51,16 @@ class Flow:
         self.slots = int(window)
 
     def pause(self, now: float, seconds: float) -> bool:
-        """Let nobody send for these seconds; tells whether a pause begins."""
+        """Let no call send for these seconds; return whether a pause begins."""
         begins = self.opens_at <= now
         self.opens_at = max(self.opens_at, now + max(seconds, _SHORTEST_PAUSE))
         return begins
 
 
 class Admission:
-    """Wait for the moment to send: the gate of the server's pause, a slot, the pace.
+    """The gate that each request passes: the server's pause, a slot, the rate limit.
 
-    Slots are handed over in the order of asking. Belongs to one event loop.
+    Calls get slots in the order in which they asked. Belongs to one event loop.
     """
 
     def __init__(self, most: int, max_rate: float | None, clock: Clock) -> None:
@@ -70,11 +70,11 @@ class Admission:
         self._pace = None if max_rate is None else _pace(max_rate)
 
     def pause_left(self) -> float:
-        """Give the seconds until the server's pause is over; 0 or less where there is none."""
+        """Return the seconds until the server's pause is over; 0 or less if there is none."""
         return self.flow.opens_at - self._clock.monotonic()
 
     def enter_at_once(self) -> bool:
-        """Take a slot if nothing is in the way of sending; tells whether it did."""
+        """Take a slot if the request may leave now; return whether it may."""
         flow = self.flow
         if flow.active >= flow.slots or self._waiting or self._pace is not None:
             return False
@@ -84,10 +84,10 @@ class Admission:
         return True
 
     async def enter(self, patience: Callable[[], float]) -> bool:
-        """Wait for leave to send and take a slot, to be given back with ``leave``.
+        """Wait until the request may leave, and take a slot, which ``leave`` returns.
 
-        False, and no slot, where the server's pause outlasts ``patience``, the seconds that the
-        caller can still wait.
+        Return False, without a slot, if the server's pause outlasts ``patience``: the seconds
+        that the call can still wait.
         """
         while True:
             while (pause := self.pause_left()) > 0:
@@ -102,7 +102,7 @@ class Admission:
             self.leave()
 
     def leave(self) -> None:
-        """Give the slot back, and hand free slots to those who wait longest."""
+        """Return the slot, and hand free slots to the calls that have waited longest."""
         self.flow.active -= 1
         if self._waiting:
             self._hand_on()
@@ -136,10 +136,10 @@ class Admission:
 
 
 def _pace(max_rate: float) -> AsyncLimiter:
-    """Make a limiter that lets no second see more than 1.2 times the rate.
+    """Return a limiter under which no second sees more than 1.2 times the rate.
 
-    Its burst is a tenth of a second's worth, but at least one request: where that is much of the
-    rate, the pace is a little slower, so that one late request does not fall in with the next.
+    Its burst is a tenth of a second's worth, but at least one request. If that is much of the
+    rate, the pace is a little slower, so that a late request does not join the next one.
     """
     burst = max(1.0, max_rate / 10)
     slack = 1.05 if max_rate < 5 else 1.0

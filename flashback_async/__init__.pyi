@@ -1,0 +1,78 @@
+"""The public names, as type checkers and editors see them."""
+
+from flashback_async.bulk.fanout import fan_out
+from flashback_async.bulk.report import Outcome, Report
+from flashback_async.call.auth import TokenFile
+from flashback_async.client import FlashbackClient
+from flashback_async.config import Limits, RetryPolicy, Timeout
+from flashback_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    CertificateError,
+    ClientClosedError,
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    DecodeError,
+    EventLoopError,
+    FlashbackError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    RedirectError,
+    RequestTimeoutError,
+    ResponseTooLargeError,
+    ServerError,
+    TokenProviderError,
+    TransportError,
+)
+from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
+from flashback_async.resources.node_stats import BucketDay
+from flashback_async.values import TokenProvider
+
+__version__: str
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BucketDay",
+    "BucketStats",
+    "BucketStatus",
+    "CertificateError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ConnectError",
+    "ConnectionLostError",
+    "DailyNodeStats",
+    "DeadlineExceededError",
+    "DecodeError",
+    "EventLoopError",
+    "FlashbackClient",
+    "FlashbackError",
+    "InvalidArgumentError",
+    "Limits",
+    "NodeState",
+    "NodeStatus",
+    "NotFoundError",
+    "Outcome",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitError",
+    "RedirectError",
+    "Report",
+    "RequestTimeoutError",
+    "ResponseTooLargeError",
+    "RetryPolicy",
+    "ServerError",
+    "Timeout",
+    "TokenFile",
+    "TokenProvider",
+    "TokenProviderError",
+    "TransportError",
+    "fan_out",
+]
