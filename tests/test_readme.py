@@ -153,6 +153,13 @@ async def run_with_log(path: Path, sandbox: Sandbox, env: dict[str, str]) -> Non
         assert "DEBUG flashback_async bucket_stats.list: answer 200" in complained
 
 
+# pytest-asyncio warns about projects that do not choose a scope.
+ASYNCIO_PLUGIN = [
+    *("-p", "pytest_asyncio.plugin"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
+]
+
+
 async def run_tests(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
     text = path.read_text(encoding="utf-8")
     path = path.rename(path.with_name("test_block.py"))
@@ -161,7 +168,7 @@ async def run_tests(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
         path.with_name("app.py").write_text(app.text, encoding="utf-8")
     # Only the plugins that the block itself names; it sets the rest of its environment itself.
     env = env | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    plugins = ["-p", "pytest_asyncio.plugin"] if "pytest_asyncio" in text else []
+    plugins = ASYNCIO_PLUGIN if "pytest_asyncio" in text else []
     said, _ = await run(
         "-m", "pytest", *plugins, "-p", "no:cacheprovider", path.name, cwd=path.parent, env=env
     )
