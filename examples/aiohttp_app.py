@@ -9,13 +9,11 @@ connections, its limits and the pauses that the API asks for.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 from collections.abc import AsyncIterator
 
-import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -35,6 +33,7 @@ from flashback_async import (
     RequestTimeoutError,
     ServerError,
     Timeout,
+    to_json,
 )
 
 logger = logging.getLogger(__name__)
@@ -55,12 +54,7 @@ async def flashback(app: web.Application) -> AsyncIterator[None]:
 
 async def bucket_status(request: web.Request) -> web.Response:
     status = await request.app[FLASHBACK].status.get(request.match_info["bucket_id"])
-    return web.json_response(attrs.asdict(status), dumps=to_json)
-
-
-def to_json(value: object) -> str:
-    """Write JSON, with times as ISO 8601: nothing else in the models is strange to it."""
-    return json.dumps(value, default=lambda time: time.isoformat())
+    return web.Response(text=to_json(status), content_type="application/json")
 
 
 @web.middleware

@@ -13,9 +13,7 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import attrs
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
@@ -35,6 +33,7 @@ from flashback_async import (
     RequestTimeoutError,
     ServerError,
     Timeout,
+    to_dict,
 )
 
 logger = logging.getLogger(__name__)
@@ -55,9 +54,9 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/buckets/{bucket_id}/status")
-async def bucket_status(bucket_id: str, request: Request) -> dict[str, Any]:
+async def bucket_status(bucket_id: str, request: Request) -> JSONResponse:
     client: FlashbackClient = request.app.state.flashback
-    return attrs.asdict(await client.status.get(bucket_id))
+    return JSONResponse(to_dict(await client.status.get(bucket_id)))
 
 
 @app.exception_handler(FlashbackError)

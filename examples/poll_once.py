@@ -27,7 +27,7 @@ async def poll(client: FlashbackClient) -> int:
             failed += 1
             print(f"{outcome.key}: {outcome.error}", file=sys.stderr)
             continue
-        for node in outcome.unwrap().nodes:
+        for node in outcome.value.nodes:
             if node.state != NodeState.ONLINE:
                 not_online += 1
                 print(outcome.key, node.ip, node.region, node.state)

@@ -50,7 +50,7 @@ async def poll(client: FlashbackClient, before: dict[Subject, str]) -> dict[Subj
             now[bucket_id, ""] = type(outcome.error).__name__
             continue
         now[bucket_id, ""] = ANSWERS
-        for node in outcome.unwrap().nodes:
+        for node in outcome.value.nodes:
             now[bucket_id, node.ip or "?"] = str(node.state)
     return {subject: state for subject, state in before.items() if subject[0] in failed} | now
 
