@@ -3,19 +3,17 @@
     export FLASHBACK_TOKEN=...
     python examples/aiohttp_app.py
 
-The client opens as the application starts and closes as it ends. All requests share it: its
-connections, its limits and its pause when the API throttles.
+The client opens when the application starts and closes when it stops. All requests share its
+connections, its limits and the pauses that the API asks for.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
 from collections.abc import AsyncIterator
 
-import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -35,19 +33,20 @@ from flashback_async import (
     RequestTimeoutError,
     ServerError,
     Timeout,
+    to_json,
 )
 
 logger = logging.getLogger(__name__)
 
 FLASHBACK = web.AppKey("flashback", FlashbackClient)
 
-# Someone is waiting for the page. A call that would have to sit out a longer pause of the API ends
-# at once, and the pause is handed on as Retry-After.
+# A visitor is waiting for the page. A call that would have to wait for a longer pause of the API
+# fails at once, and the visitor gets the pause as Retry-After.
 TIMEOUT = Timeout(total=5.0)
 
 
 async def flashback(app: web.Application) -> AsyncIterator[None]:
-    """Keep a client open as long as the application runs."""
+    """Keep a client open while the application runs."""
     async with FlashbackClient(timeout=TIMEOUT) as client:
         app[FLASHBACK] = client
         yield
@@ -55,12 +54,7 @@ async def flashback(app: web.Application) -> AsyncIterator[None]:
 
 async def bucket_status(request: web.Request) -> web.Response:
     status = await request.app[FLASHBACK].status.get(request.match_info["bucket_id"])
-    return web.json_response(attrs.asdict(status), dumps=to_json)
-
-
-def to_json(value: object) -> str:
-    """Write JSON, with times as ISO 8601: nothing else in the models is strange to it."""
-    return json.dumps(value, default=lambda time: time.isoformat())
+    return web.Response(text=to_json(status), content_type="application/json")
 
 
 @web.middleware
@@ -70,7 +64,7 @@ async def flashback_failed(request: web.Request, handler: Handler) -> web.Stream
     except FlashbackError as error:
         status, text = meaning(error)
         if status >= 500:
-            logger.error(  # noqa: TRY400 - the traceback would lead into the SDK and tell no more
+            logger.error(  # noqa: TRY400 - the traceback would only show the SDK
                 "answered %d: %s: %s", status, type(error).__name__, error
             )
         headers = {}
@@ -80,23 +74,23 @@ async def flashback_failed(request: web.Request, handler: Handler) -> web.Stream
 
 
 def meaning(error: FlashbackError) -> tuple[int, str]:
-    """Say what an error means to someone who knows this backend, and not the API behind it."""
+    """Return status and text for a visitor, who knows this backend but not the API behind it."""
     match error:
         case InvalidArgumentError() | BadRequestError():
             return 400, "this is not a bucket id"
         case NotFoundError() | PermissionDeniedError():
-            # The token is the backend's, so 403 is no word on the visitor's rights; it would only
-            # tell them which buckets exist elsewhere.
+            # The token is the backend's, so a 403 would say nothing about the visitor's rights. It
+            # would only reveal which buckets exist elsewhere.
             return 404, "there is no such bucket"
         case RateLimitError():
             return 429, "too many requests"
         case DeadlineExceededError() | RequestTimeoutError():
             return 504, "the Flashback API did not answer in time"
         case AuthenticationError() | ServerError():
-            # A rejected token is the backend's trouble: 401 would ask the visitor for a password.
+            # A rejected token is the backend's problem. A 401 would ask the visitor for a password.
             return 503, "the Flashback API is not available"
         case APIError() | DecodeError() | ProtocolError():
-            return 502, "the Flashback API gave an unusable answer"
+            return 502, "the Flashback API returned an unusable answer"
         case _:  # no connection, no token, or the backend is shutting down
             return 503, "the Flashback API is not available"
 

@@ -3,8 +3,8 @@
     export FLASHBACK_TOKEN=...
     uvicorn --app-dir examples fastapi_app:app
 
-Each worker process runs the lifespan in its own event loop, so each has a client of its own, which
-all requests of that worker share: its connections, its limits and its pause when the API throttles.
+Each worker process runs the lifespan in its own event loop, so each worker has its own client. All
+requests of a worker share the client's connections, limits and the pauses that the API asks for.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import attrs
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
@@ -35,12 +33,13 @@ from flashback_async import (
     RequestTimeoutError,
     ServerError,
     Timeout,
+    to_dict,
 )
 
 logger = logging.getLogger(__name__)
 
-# Someone is waiting for the page. A call that would have to sit out a longer pause of the API ends
-# at once, and the pause is handed on as Retry-After.
+# A visitor is waiting for the page. A call that would have to wait for a longer pause of the API
+# fails at once, and the visitor gets the pause as Retry-After.
 TIMEOUT = Timeout(total=5.0)
 
 
@@ -55,9 +54,9 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/buckets/{bucket_id}/status")
-async def bucket_status(bucket_id: str, request: Request) -> dict[str, Any]:
+async def bucket_status(bucket_id: str, request: Request) -> JSONResponse:
     client: FlashbackClient = request.app.state.flashback
-    return attrs.asdict(await client.status.get(bucket_id))
+    return JSONResponse(to_dict(await client.status.get(bucket_id)))
 
 
 @app.exception_handler(FlashbackError)
@@ -72,22 +71,22 @@ async def flashback_failed(request: Request, error: FlashbackError) -> JSONRespo
 
 
 def meaning(error: FlashbackError) -> tuple[int, str]:
-    """Say what an error means to someone who knows this backend, and not the API behind it."""
+    """Return status and text for a visitor, who knows this backend but not the API behind it."""
     match error:
         case InvalidArgumentError() | BadRequestError():
             return 400, "this is not a bucket id"
         case NotFoundError() | PermissionDeniedError():
-            # The token is the backend's, so 403 is no word on the visitor's rights; it would only
-            # tell them which buckets exist elsewhere.
+            # The token is the backend's, so a 403 would say nothing about the visitor's rights. It
+            # would only reveal which buckets exist elsewhere.
             return 404, "there is no such bucket"
         case RateLimitError():
             return 429, "too many requests"
         case DeadlineExceededError() | RequestTimeoutError():
             return 504, "the Flashback API did not answer in time"
         case AuthenticationError() | ServerError():
-            # A rejected token is the backend's trouble: 401 would ask the visitor for a password.
+            # A rejected token is the backend's problem. A 401 would ask the visitor for a password.
             return 503, "the Flashback API is not available"
         case APIError() | DecodeError() | ProtocolError():
-            return 502, "the Flashback API gave an unusable answer"
+            return 502, "the Flashback API returned an unusable answer"
         case _:  # no connection, no token, or the backend is shutting down
             return 503, "the Flashback API is not available"

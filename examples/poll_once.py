@@ -3,8 +3,8 @@
     export FLASHBACK_TOKEN=...
     python examples/poll_once.py
 
-Made for cron and for monitoring, which look at the exit code: 1 if some node is not ONLINE, else 2
-if some bucket could not be asked, else 0.
+Intended for cron and monitoring. The exit code is 1 if a node is not ONLINE, otherwise 2 if a
+bucket failed, otherwise 0.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import sys
 
 from flashback_async import FlashbackClient, FlashbackError, NodeState
 
-ALL_ONLINE, SOME_NOT_ONLINE, NOT_ASKED = 0, 1, 2
+ALL_ONLINE, SOME_NOT_ONLINE, SOME_FAILED = 0, 1, 2
 
 
 async def poll(client: FlashbackClient) -> int:
-    """Print what is not ONLINE and give the exit code."""
+    """Print each node that is not ONLINE, and return the exit code."""
     not_online = failed = 0
     buckets = await client.bucket_stats.list()
     async for outcome in client.status.iter_many(bucket.bucket_id for bucket in buckets):
         if outcome.error is not None:
-            # One bucket's failure is its own; the others go on.
+            # The other buckets are not affected.
             failed += 1
             print(f"{outcome.key}: {outcome.error}", file=sys.stderr)
             continue
-        for node in outcome.unwrap().nodes:
+        for node in outcome.value.nodes:
             if node.state != NodeState.ONLINE:
                 not_online += 1
                 print(outcome.key, node.ip, node.region, node.state)
@@ -37,16 +37,16 @@ async def poll(client: FlashbackClient) -> int:
     )
     if not_online:
         return SOME_NOT_ONLINE
-    return NOT_ASKED if failed else ALL_ONLINE
+    return SOME_FAILED if failed else ALL_ONLINE
 
 
 async def main() -> int:
     try:
         async with FlashbackClient() as client:
             return await poll(client)
-    except FlashbackError as error:  # settings, a rejected token, no answer to the first question
+    except FlashbackError as error:  # wrong settings, a rejected token, or no list of buckets
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return NOT_ASKED
+        return SOME_FAILED
 
 
 if __name__ == "__main__":

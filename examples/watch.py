@@ -3,10 +3,10 @@
     export FLASHBACK_TOKEN=...
     python examples/watch.py --interval 30
 
-The first round prints what is not as it should be, each later one what has changed since. SIGTERM
-(from systemd, Docker or Kubernetes) and Ctrl-C stop it at once, in the middle of a round too: calls
-under way are cancelled, connections closed, and the exit code is 0. It is 2 where going on is of no
-use: wrong settings, or a rejected token.
+The first round prints every problem, each later round what has changed. SIGTERM (from systemd,
+Docker or Kubernetes) and Ctrl-C stop it at once, even in the middle of a round. Calls in flight are
+then cancelled, connections are closed, and the exit code is 0. The exit code is 2 if the settings
+are wrong or the token is rejected.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from flashback_async import (
     FlashbackError,
 )
 
-# A bucket and one of its nodes; or the bucket alone, where the node is "".
+# A bucket and one of its nodes, or "" for the bucket itself.
 Subject = tuple[str, str]
 
 ANSWERS = "answers"
@@ -35,28 +35,28 @@ ONLINE = "ONLINE"
 GONE = "gone"
 
 
-async def look(client: FlashbackClient, before: dict[Subject, str]) -> dict[Subject, str]:
-    """Give the state of every bucket and node now.
+async def poll(client: FlashbackClient, before: dict[Subject, str]) -> dict[Subject, str]:
+    """Return the current state of every bucket and node.
 
-    Nothing is known of the nodes of a bucket that cannot be asked: they stay as they were.
+    The nodes of a bucket that failed keep the state they had before.
     """
     now: dict[Subject, str] = {}
-    silent: set[str] = set()
+    failed: set[str] = set()
     buckets = await client.bucket_stats.list()
     async for outcome in client.status.iter_many(bucket.bucket_id for bucket in buckets):
         bucket_id = outcome.key
         if outcome.error is not None:
-            silent.add(bucket_id)
+            failed.add(bucket_id)
             now[bucket_id, ""] = type(outcome.error).__name__
             continue
         now[bucket_id, ""] = ANSWERS
-        for node in outcome.unwrap().nodes:
+        for node in outcome.value.nodes:
             now[bucket_id, node.ip or "?"] = str(node.state)
-    return {subject: state for subject, state in before.items() if subject[0] in silent} | now
+    return {subject: state for subject, state in before.items() if subject[0] in failed} | now
 
 
-def tell(before: dict[Subject, str], now: dict[Subject, str]) -> None:
-    """Print what has changed; of something new, only what is not as it should be."""
+def print_changes(before: dict[Subject, str], now: dict[Subject, str]) -> None:
+    """Print what has changed. Of new buckets and nodes, print only those with a problem."""
     for subject in sorted(before.keys() | now.keys()):
         bucket_id, ip = subject
         old = before.get(subject, ONLINE if ip else ANSWERS)
@@ -66,35 +66,35 @@ def tell(before: dict[Subject, str], now: dict[Subject, str]) -> None:
 
 
 async def watch(interval: float) -> None:
-    """Look, tell and sleep, until this task is cancelled."""
+    """Poll, print changes and sleep, until this task is cancelled."""
     stop_on_sigterm()
     before: dict[Subject, str] = {}
     async with FlashbackClient() as client:
         while True:
             began = time.monotonic()
             try:
-                now = await look(client, before)
+                now = await poll(client, before)
             except AuthenticationError:
-                raise  # the next round would fare no better
+                raise  # the next round would fail again
             except FlashbackError as error:
                 print(f"round failed: {type(error).__name__}: {error}", file=sys.stderr)
             else:
-                tell(before, now)
+                print_changes(before, now)
                 before = now
             await asyncio.sleep(max(0.0, began + interval - time.monotonic()))
 
 
 def stop_on_sigterm() -> None:
-    """Have SIGTERM do what Ctrl-C does anyway: cancel the main task, which then cleans up."""
+    """Make SIGTERM cancel the main task, as Ctrl-C does, so that it cleans up."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - called from a coroutine
-    # Event loops on Windows know no signals, and Windows itself sends no SIGTERM.
+    # Event loops on Windows do not support signals, and Windows sends no SIGTERM.
     with contextlib.suppress(NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def seconds(text: str) -> float:
-    """Read an interval."""
+    """Return an interval in seconds."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise ValueError(text)

@@ -1,8 +1,9 @@
-"""The README: every Python block runs unchanged, and what it names exists."""
+"""The README and docs/: every Python block runs unchanged, and what the pages name exists."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
@@ -23,7 +24,13 @@ from examples import fastapi_app
 from flashback_async.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+TEXTS = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in [*DOCS, "CONTRIBUTING.md", "SECURITY.md"]
+}
+README = TEXTS["README.md"]
+CONTRIBUTING = TEXTS["CONTRIBUTING.md"]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 HEADINGS = [
@@ -31,47 +38,53 @@ HEADINGS = [
     "## Try it",
     "## With your own account",
     "## What you get",
-    "## Many buckets at once",
-    "## Errors and retries",
-    "## In a web backend",
-    "## Logging, proxies, private CA",
-    "## Command line",
-    "## Testing your own code",
-    "## Performance",
-    "## What is public, and how it may change",
+    "## Many buckets",
+    "## Find what you need",
 ]
 
 
 class Block(NamedTuple):
-    language: str
+    page: str
     heading: str
     text: str
 
 
 def blocks_of(language: str) -> list[Block]:
-    """Give the fenced blocks of a language, each with the heading that it stands under.
+    """Return the fenced blocks of a language, each with the heading above it.
 
     A block is taken as a whole, so that a comment in it is no heading.
     """
     found = []
-    heading = ""
-    for match in re.finditer(
-        r"^(#+ [^\n]*)$|^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
-    ):
-        if match[1]:
-            heading = match[1]
-        elif match[2] == language:
-            found.append(Block(match[2], heading, match[3]))
+    for page, text in TEXTS.items():
+        heading = ""
+        for match in re.finditer(
+            r"^(#+ [^\n]*)$|^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+        ):
+            if match[1]:
+                heading = match[1]
+            elif match[2] == language:
+                found.append(Block(page, heading, match[3]))
     return found
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def section(page: str, heading: str) -> str:
+    """Return the text under a heading of a page."""
+    return TEXTS[page].split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
 PYTHON = blocks_of("python")
 SHELL = "\n".join(block.text for block in blocks_of("sh"))
+EVERYTHING = "\n".join(TEXTS.values())
 
 
 def name_of(block: Block) -> str:
-    place = [other for other in PYTHON if other.heading == block.heading].index(block) + 1
-    return f"{block.heading.strip('# ').lower().replace(' ', '-')}-{place}"
+    same = [other for other in PYTHON if other[:2] == block[:2]]
+    heading = block.heading.strip("# ").lower().replace(" ", "-")
+    return f"{Path(block.page).stem}-{heading}-{same.index(block) + 1}"
 
 
 # Running the blocks. Each gets an interpreter of its own, in which every warning is an error, and
@@ -116,7 +129,7 @@ async def start(*arguments: str, cwd: Path, env: dict[str, str]) -> asyncio.subp
 
 
 async def run(*arguments: str, cwd: Path, env: dict[str, str]) -> tuple[str, str]:
-    """Run Python to its end; it must end well. Gives what it said and what it complained of."""
+    """Run Python and return its standard output and standard error; it must exit with 0."""
     process = await start(*arguments, cwd=cwd, env=env)
     said, complained = (stream.decode() for stream in await process.communicate())
     assert process.returncode == 0, said + complained
@@ -125,20 +138,41 @@ async def run(*arguments: str, cwd: Path, env: dict[str, str]) -> tuple[str, str
 
 async def run_script(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
     said, complained = await run(path.name, cwd=path.parent, env=env)
-    if "logging." in path.read_text(encoding="utf-8"):
-        assert "DEBUG flashback_async bucket_stats.list: answer 200" in complained
+    assert said.strip()
+    assert complained == ""
+
+
+async def run_with_log(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
+    _, complained = await run(path.name, cwd=path.parent, env=env)
+    if "json.dumps" in path.read_text(encoding="utf-8"):
+        records = [json.loads(line) for line in complained.splitlines()]
+        assert {"DEBUG"} == {record["level"] for record in records}
+        (answer,) = (record for record in records if "answer 200" in record["text"])
+        assert (answer["operation"], answer["status"]) == ("bucket_stats.list", 200)
     else:
-        assert said.strip()
-        assert complained == ""
+        assert "DEBUG flashback_async bucket_stats.list: answer 200" in complained
+
+
+# pytest-asyncio warns about projects that do not choose a scope.
+ASYNCIO_PLUGIN = [
+    *("-p", "pytest_asyncio.plugin"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
+]
 
 
 async def run_tests(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
+    text = path.read_text(encoding="utf-8")
     path = path.rename(path.with_name("test_block.py"))
-    env = env | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # it needs none
+    if "from app import app" in text:
+        (app,) = (block for block in PYTHON if runner_of(block) is run_backend)
+        path.with_name("app.py").write_text(app.text, encoding="utf-8")
+    # Only the plugins that the block itself names; it sets the rest of its environment itself.
+    env = env | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    plugins = ASYNCIO_PLUGIN if "pytest_asyncio" in text else []
     said, _ = await run(
-        "-m", "pytest", "-p", "no:cacheprovider", path.name, cwd=path.parent, env=env
+        "-m", "pytest", *plugins, "-p", "no:cacheprovider", path.name, cwd=path.parent, env=env
     )
-    assert "1 passed" in said
+    assert f"{text.count('def test_')} passed" in said
 
 
 async def run_backend(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
@@ -164,6 +198,9 @@ async def run_backend(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None
             throttled = await visitor.get(f"/buckets/{sandbox.bucket_ids[1]}/slowest")
             assert throttled.status_code == 429
             assert throttled.headers["retry-after"] == "50"
+            page = await visitor.get("/overview", params={"bucket_id": sandbox.bucket_ids[:2]})
+            assert page.status_code == 200
+            assert page.text.count('"RateLimitError"') == 2
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
@@ -171,7 +208,7 @@ async def run_backend(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None
 
 
 async def run_in_office(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
-    """Run a block where the API is behind a proxy and has a certificate of a private CA."""
+    """Run a block with the API behind a proxy and a certificate of a private CA."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(path.with_name("office-ca.pem")))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -196,6 +233,22 @@ async def run_in_office(path: Path, sandbox: Sandbox, env: dict[str, str]) -> No
         said, complained = await run(path.name, cwd=path.parent, env=env)
         assert (said.strip(), complained) == ("12 buckets", "")
         assert asked == [f"CONNECT localhost:{front_port}"]
+
+
+async def run_with_token_service(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
+    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = json.dumps({"access_token": sandbox.token}).encode()
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        await writer.drain()
+        writer.write_eof()
+        await reader.read()
+
+    async with serve(service) as port:
+        await run_script(path, sandbox, env | {"TOKEN_SERVICE": f"http://127.0.0.1:{port}"})
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -247,15 +300,21 @@ async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port
     far_writer.transport.abort()
 
 
-def runner_of(block: Block) -> Callable[[Path, Sandbox, dict[str, str]], Awaitable[None]]:
-    """Say how a reader would run a block."""
-    if "FastAPI(" in block.text:
-        return run_backend
-    if "\ndef test_" in block.text:
-        return run_tests
-    if "office-ca.pem" in block.text:
-        return run_in_office
-    return run_script
+Runner = Callable[[Path, Sandbox, dict[str, str]], Awaitable[None]]
+RUNNERS: dict[str, Runner] = {
+    "FastAPI(": run_backend,
+    "\ndef test_": run_tests,
+    "\nasync def test_": run_tests,
+    "office-ca.pem": run_in_office,
+    "TOKEN_SERVICE": run_with_token_service,
+    "logging.": run_with_log,
+    "": run_script,
+}
+
+
+def runner_of(block: Block) -> Runner:
+    """Return how a reader would run a block."""
+    return next(runner for sign, runner in RUNNERS.items() if sign in block.text)
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=name_of)
@@ -268,13 +327,12 @@ async def test_a_python_block_runs_unchanged(
 
 
 def test_every_way_to_run_a_block_is_used() -> None:
-    runners = {runner_of(block) for block in PYTHON}
-    assert runners == {run_backend, run_tests, run_in_office, run_script}
+    assert {runner_of(block) for block in PYTHON} == set(RUNNERS.values())
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=name_of)
-def test_a_python_block_stands_alone(block: Block) -> None:
-    if runner_of(block) in (run_script, run_in_office):
+def test_a_python_block_needs_no_other_block(block: Block) -> None:
+    if runner_of(block) not in (run_backend, run_tests):
         assert block.text.startswith("import asyncio\n")
         assert block.text.endswith("asyncio.run(main())\n")
     assert max(map(len, block.text.splitlines())) <= 100
@@ -283,12 +341,11 @@ def test_a_python_block_stands_alone(block: Block) -> None:
 # The form.
 
 
-def test_the_headings_come_in_order() -> None:
-    without_blocks = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-    assert re.findall(r"^#+ .*$", without_blocks, re.MULTILINE) == HEADINGS
+def test_the_headings_of_the_readme_come_in_order() -> None:
+    assert re.findall(r"^#+ .*$", without_blocks(README), re.MULTILINE) == HEADINGS
 
 
-def test_it_opens_with_one_sentence_and_a_short_example() -> None:
+def test_the_readme_opens_with_one_sentence_and_a_short_example() -> None:
     _, sentence, example, *_ = README.split("\n\n", 3)
     assert sentence.count(".") == 1
     assert sentence.endswith(".")
@@ -297,42 +354,68 @@ def test_it_opens_with_one_sentence_and_a_short_example() -> None:
     assert len(PYTHON[0].text.splitlines()) <= 15
 
 
-def test_what_you_get_is_at_most_seven_points() -> None:
-    points = re.findall(r"^- ", section("## What you get"), re.MULTILINE)
+def test_the_readme_stays_short() -> None:
+    prose = re.sub(r"^\|.*$", "", without_blocks(README), flags=re.MULTILINE)
+    assert len(prose.split()) <= 400  # the index may grow
+    points = re.findall(r"^- ", section("README.md", "## What you get"), re.MULTILINE)
     assert 0 < len(points) <= 7
 
 
-def test_breaking_off_is_shown_both_ways() -> None:
-    shown = [block.text for block in PYTHON if block.heading == "## Many buckets at once"]
+def test_the_index_of_the_readme_names_every_page() -> None:
+    index = section("README.md", "## Find what you need")
+    for page in TEXTS:
+        assert page == "README.md" or f"({page}" in index, page
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["test", "fixture", "mock", "429", "web", "FastAPI", "proxy", "error", "command line", "JSON"],
+)
+def test_a_reader_finds_it_in_the_index_by_its_word(word: str) -> None:
+    wishes = re.findall(
+        r"^\|([^|]*)\|", section("README.md", "## Find what you need"), re.MULTILINE
+    )
+    assert any(word in wish for wish in wishes)
+
+
+def test_leaving_a_loop_is_shown_both_ways() -> None:
+    shown = [block.text for block in PYTHON if block[:2] == ("README.md", "## Many buckets")]
     assert any("break" in text and "aclosing" not in text for text in shown)
     assert any("break" in text and "aclosing(" in text for text in shown)
 
 
 def test_the_measured_figure_has_its_place() -> None:
-    assert re.search(r"<!-- figure -->.+<!-- /figure -->", section("## Performance"), re.DOTALL)
+    text = TEXTS["docs/performance.md"]
+    assert re.search(r"<!-- figure -->.+<!-- /figure -->", text, re.DOTALL)
 
 
-# What it names.
+# What the pages name.
 
 
-def test_every_error_class_stands_in_the_table_once() -> None:
+def test_every_error_class_is_in_the_table_once() -> None:
     public = (getattr(flashback_async, name) for name in flashback_async.__all__)
     errors = {
         item.__name__
         for item in public
         if isinstance(item, type) and issubclass(item, flashback_async.FlashbackError)
     }
-    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", section("## Errors and retries"), re.MULTILINE)
+    table = section("docs/errors.md", "## Handle an error")
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", table, re.MULTILINE)
     assert sorted(name for name, _ in rows) == sorted(errors)
     for name, row in rows:
         when, retried, advice = (cell.strip() for cell in row.split("|"))
         assert when, name
         assert retried or "the base" in when, name
         assert advice, name
+        if name != "FlashbackError":
+            for base in (ValueError, RuntimeError, TimeoutError):
+                is_one = issubclass(getattr(flashback_async, name), base)
+                assert is_one == (f"also a `{base.__name__}`" in when), name
 
 
-def test_the_answers_told_are_those_of_the_examples() -> None:
-    rows = re.findall(r"^\| (`.*) \| (\d+).* \|", section("## In a web backend"), re.MULTILINE)
+def test_the_answers_of_a_backend_are_those_of_the_examples() -> None:
+    table = section("docs/web.md", "## Choose the answer to an error")
+    rows = re.findall(r"^\| (`.*) \| (\d+).* \|", table, re.MULTILINE)
     told = {name: int(code) for names, code in rows for name in re.findall(r"`(\w+)`", names)}
     assert len(told) >= 12
     for name, code in told.items():
@@ -341,51 +424,92 @@ def test_the_answers_told_are_those_of_the_examples() -> None:
 
 @pytest.mark.parametrize("kind", [flashback_async.FlashbackError, flashback_async.APIError])
 def test_the_attributes_of_errors_are_named(kind: type[flashback_async.FlashbackError]) -> None:
-    text = section("## Errors and retries")
+    text = section("docs/errors.md", "## Handle an error")
     for name in vars(kind()):
         assert name.startswith("_") or f"`{name}`" in text
 
 
 def test_the_defaults_shown_are_the_defaults() -> None:
-    shown = re.search(r"Timeout\((.*)\),  # seconds; these are the defaults", README)
+    shown = re.search(
+        r"Timeout\((.*)\),  # seconds; these are the defaults", TEXTS["docs/settings.md"]
+    )
     assert shown
     told = {name: float(value) for name, value in re.findall(r"(\w+)=(\d+)", shown[1])}
     assert told == attrs.asdict(flashback_async.Timeout())
-    assert f"`Limits.max_concurrency` ({flashback_async.Limits().max_concurrency})" in README
+    most = flashback_async.Limits().max_concurrency
+    assert f"`Limits.max_concurrency` ({most})" in TEXTS["docs/bulk.md"]
+
+
+def test_every_setting_of_time_and_load_is_named() -> None:
+    text = section("docs/settings.md", "## Limit time and load")
+    for kind in (flashback_async.Timeout, flashback_async.Limits):
+        for field in attrs.fields(kind):
+            assert f"| `{kind.__name__}.{field.name}` |" in text
+
+
+def test_every_row_of_the_faults_has_a_test() -> None:
+    rows = re.findall(r"^\| ([A-Z]\d\d) \|", TEXTS["docs/faults.md"], re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert f"{len(rows)} rows" in TEXTS["docs/reliability.md"]
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "faults").glob("test_*.py")
+    )
+    assert set(rows) == set(re.findall(r"def test_([A-Z]\d\d)_", source))
 
 
 def test_make_targets_exist() -> None:
-    named = set(re.findall(r"^make (\w+)", SHELL, re.MULTILINE)) | set(
-        re.findall(r"`make (\w+)", README)
+    named = set(re.findall(r"^make ([\w-]+)", SHELL, re.MULTILINE)) | set(
+        re.findall(r"`make ([\w-]+)", EVERYTHING)
     )
     assert {"demo", "test", "bench"} <= named
-    assert named <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
-def test_files_and_links_exist() -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+def anchors_of(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", without_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page: str) -> None:
+    for name, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", TEXTS[page]):
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.is_file(), name
+        assert not anchor or anchor in anchors_of(target.read_text(encoding="utf-8")), anchor
+
+
+def test_the_files_to_install_from_exist() -> None:
     files = re.findall(r"(?<= )-r (\S+)", SHELL)
-    assert len(links) >= 5
     assert files
-    for name in links + files:
+    for name in files:
         assert (ROOT / name).is_file(), name
+
+
+def test_the_map_names_modules_that_exist() -> None:
+    named = re.findall(
+        r"`([\w/]+(?:\.py|/))`", section("CONTRIBUTING.md", "## Find the code to change")
+    )
+    assert len(named) >= 20
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "flashback_async" / name).exists(), name
 
 
 def test_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = set(re.findall(r"\.\[(\w+)\]", SHELL)) | set(re.findall(r"extra `(\w+)`", README))
+    named = set(re.findall(r"\.\[(\w+)\]", SHELL)) | set(re.findall(r"extra `(\w+)`", EVERYTHING))
     assert named == {"cli"}
     assert named <= set(project["optional-dependencies"])
     assert "flashback" in project["scripts"]
     assert project["requires-python"] == ">=3.11"
     assert "Python 3.11 or later" in README
+    assert "Python 3.11 or later" in CONTRIBUTING
 
 
 def test_the_environment_variables_are_those_that_are_read() -> None:
     source = "".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "flashback_async").rglob("*.py")
     )
-    named = set(re.findall(r"\bFLASHBACK_[A-Z_]+", README))
+    named = set(re.findall(r"\bFLASHBACK_[A-Z_]+", EVERYTHING))
     assert named == {"FLASHBACK_TOKEN", "FLASHBACK_TOKEN_FILE", "FLASHBACK_BASE_URL"}
     for name in named:
         assert f'"{name}"' in source
@@ -394,7 +518,7 @@ def test_the_environment_variables_are_those_that_are_read() -> None:
 COMMAND_LINES = sorted(
     set(
         re.findall(r"^(?:\.venv/bin/)?flashback (.*)$", SHELL, re.MULTILINE)
-        + re.findall(r"^\| `flashback ([^`]*)`", README, re.MULTILINE)
+        + re.findall(r"^\| `flashback ([^`]*)`", TEXTS["docs/cli.md"], re.MULTILINE)
     )
 )
 
@@ -404,17 +528,14 @@ async def test_commands_and_their_options_exist(line: str, tmp_path: Path) -> No
     command = line.split()[0]
     env = dict(os.environ)
     told, _ = await run("-m", "flashback_async", command, "--help", cwd=tmp_path, env=env)
-    for option in re.findall(r"(?<!\S)\[?(--?[a-z][a-z-]*)", line):
+    for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line):
         assert re.search(rf"(?<![\w-]){option}\b", told), option
 
 
 async def test_the_exit_codes_are_those_of_the_command(tmp_path: Path) -> None:
     told, _ = await run("-m", "flashback_async", "--help", cwd=tmp_path, env=dict(os.environ))
-    codes = re.findall(r"^\| (\d+) \| (.*) \|$", section("## Command line"), re.MULTILINE)
+    codes = re.findall(
+        r"^\| (\d+) \| (.*) \|$", section("docs/cli.md", "## Use the exit code"), re.MULTILINE
+    )
     assert sorted(int(code) for code, _ in codes) == [0, 1, 2, 3, 4, 5, 130]
     assert codes == re.findall(r"^ +(\d+) +(\S.*)$", told, re.MULTILINE)
-
-
-def section(heading: str) -> str:
-    """Give the text under a heading."""
-    return README.split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
