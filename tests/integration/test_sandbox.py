@@ -645,6 +645,121 @@ async def test_it_is_started_once_at_a_time():
         assert sandbox.base_url == url
 
 
+async def is_listening(sandbox):
+    parts = urlsplit(sandbox.base_url)
+    try:
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return True
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_close_during_start_leaves_nothing_listening(turns, free_port):
+    sandbox = Sandbox(buckets=1, port=free_port)
+    starting = asyncio.create_task(sandbox.start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if not turns:
+        await sandbox.close()  # it has not begun to start, so there is nothing to close
+    await asyncio.sleep(0)
+    await sandbox.close()
+    await starting
+    assert not await is_listening(sandbox)
+    async with sandbox:
+        assert await is_listening(sandbox)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_start_that_is_cancelled_leaves_nothing_listening(turns, free_port):
+    sandbox = Sandbox(buckets=1, port=free_port)
+    starting = asyncio.create_task(sandbox.start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if not starting.cancel():
+        await sandbox.close()  # it was started by then
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", free_port)
+    async with sandbox:
+        assert await is_listening(sandbox)
+
+
+async def test_of_two_starts_at_once_the_second_is_refused():
+    sandbox = Sandbox(buckets=1)
+    first, second = await asyncio.gather(sandbox.start(), sandbox.start(), return_exceptions=True)
+    assert first is None
+    assert isinstance(second, RuntimeError)
+    assert await is_listening(sandbox)
+    await sandbox.close()
+    assert not await is_listening(sandbox)
+
+
+async def test_each_of_two_closes_at_once_returns_when_everything_is_closed():
+    others = asyncio.all_tasks()
+    sandbox = Sandbox(buckets=1, latency=3_600)
+    await sandbox.start()
+    _, writer = await open_idle(sandbox)
+    writer.write(raw_get(sandbox, "/bucket/stats"))
+    await until(lambda: sandbox.requests == 1)
+    ours = asyncio.current_task()
+
+    async def close():
+        await sandbox.close()
+        return asyncio.all_tasks() - others - {ours, *closing}
+
+    closing = [asyncio.create_task(close()) for _ in range(2)]
+    assert await asyncio.gather(*closing) == [set(), set()]
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_close_that_is_cancelled_has_closed_all_the_same(turns):
+    others = asyncio.all_tasks()
+    sandbox = Sandbox(buckets=1, latency=3_600)
+    await sandbox.start()
+    _, writer = await open_idle(sandbox)
+    writer.write(raw_get(sandbox, "/bucket/stats"))
+    await until(lambda: sandbox.requests == 1)
+    closing = asyncio.create_task(sandbox.close())
+    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await closing
+    assert not await is_listening(sandbox)
+    await until(lambda: asyncio.all_tasks() == others)
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    async with sandbox:
+        assert await is_listening(sandbox)
+
+
+def test_one_event_loop_after_another_may_start_and_close_it():
+    sandbox = Sandbox(buckets=1)
+
+    async def race():
+        await asyncio.gather(sandbox.start(), sandbox.close())
+        assert not await is_listening(sandbox)
+
+    for _ in range(2):
+        asyncio.run(race())
+
+
 async def test_a_port_of_ones_own_choice_must_be_free():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
