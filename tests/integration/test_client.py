@@ -283,7 +283,7 @@ async def test_a_cancelled_run_leaves_no_task_behind_and_the_client_usable():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not {t for t in children() if "_work" in repr(t)}
-        pool = client._manager.shared.open_pool()
+        pool = client._caller.state.loop_state
         assert pool.admission.flow.active == 0
         assert not pool.transport._session.connector._acquired
 
@@ -308,7 +308,7 @@ async def test_a_view_shares_the_pool_under_other_options(sandbox, client):
     with pytest.raises(ServerError) as caught:
         await once.status.get(sandbox.bucket_ids[0])
     assert caught.value.attempts == 1
-    assert once._manager.shared is client._manager.shared
+    assert once._caller.state is client._caller.state
     async with once:
         pass
     await once.with_options().close()
