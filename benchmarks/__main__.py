@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.against import Comparison, tell
 from benchmarks.contenders import BY_NAME, Aiohttp, Floor, Httpx, Sdk, SdkReport, Typed
 from benchmarks.measure import CELLS, Cell, paired, spread
 from benchmarks.processes import ROOT, do, loops, server
@@ -281,7 +282,17 @@ def _arguments() -> argparse.Namespace:
         help="say which rows moved since an earlier result (by default results/latest.json)",
     )
     parser.add_argument("--svg", type=Path, metavar="PATH", help="draw the main figures")
-    return parser.parse_args()
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="PATH",
+        help="compare with another checkout of this project instead; takes no other option",
+    )
+    arguments = parser.parse_args()
+    given = [name for name, value in vars(arguments).items() if value]
+    if "against" in given and len(given) > 1:
+        parser.error("--against takes no other option")
+    return arguments
 
 
 def main() -> None:
@@ -290,8 +301,20 @@ def main() -> None:
         raise SystemExit(f"{arguments.compare}: there is no earlier result")
     began = time.monotonic()
     with server("benchmarks.server") as canned:
-        run = Run(canned.told, quick=arguments.quick, only=arguments.only)
-        run.go()
+        if arguments.against is None:
+            run = Run(canned.told, quick=arguments.quick, only=arguments.only)
+            run.go()
+            _finish(run, arguments)
+        else:
+            comparison = Comparison(arguments.against, canned.told)
+            for name, tree in comparison.trees.items():
+                _say(f"{name} tree: {tree}")
+            _say(tell(comparison.run()))
+    _say(f"\n{time.monotonic() - began:.0f} s")
+
+
+def _finish(run: Run, arguments: argparse.Namespace) -> None:
+    """Compare, keep and draw the results, as far as the arguments ask for it."""
     if not run.results.rows:
         raise SystemExit(f"nothing is called {', '.join(arguments.only)}")
     if arguments.compare is not None:
@@ -305,7 +328,6 @@ def main() -> None:
         note = "64 at once over loopback, asyncio's loop; shorter is better"
         arguments.svg.parent.mkdir(parents=True, exist_ok=True)
         arguments.svg.write_text(chart(title, note, run.bars, Sdk.name), encoding="utf-8")
-    _say(f"\n{time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ TOKEN = "a-token-of-the-usual-length-0123456789"
 DAY = date(2024, 1, 15)
 SIZES = (3, 50)  # nodes in an answer
 LISTED = 100  # ids in a list request
+BUCKET_ID = "{:08x}-6147-41f8-a0a1-b65534fbbb2e"
 
 _STATES = ("ONLINE", "ONLINE", "ONLINE", "ONLINE", "OFFLINE", "ONLINE", "DISCONNECTED")
 _REGIONS = ("us-east-1", "europe-west1", "ap-southeast-2", "eu-north-1")
@@ -28,7 +29,7 @@ class Ids:
 
 
 def bucket_id(number: int) -> str:
-    return f"{number:08x}-6147-41f8-a0a1-b65534fbbb2e"
+    return BUCKET_ID.format(number)
 
 
 def bucket_ids(how_many: int) -> Iterator[str]:
