@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, print tables, and keep, compare or draw the results."""
+"""The command line: measure, print tables, and keep, compare or draw the results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RIVALS = (Aiohttp, Typed, Httpx)
 
 
 class Run:
-    """One run of the benchmark: its sections print as they go and leave rows behind."""
+    """One run of the benchmark, whose sections print tables and add rows to the results."""
 
     def __init__(self, ports: dict[str, int], *, quick: bool, only: list[str]) -> None:
         self.ports = ports
@@ -111,13 +111,13 @@ class Run:
             if kind.name not in found:
                 yield None
                 continue
-            # What httpx costs hangs on how many connections its pool happens to hold.
+            # The cost of httpx depends on how many connections its pool happens to hold.
             judged = kind is not Httpx
             pair = found[kind.name], found[Sdk.name]
             yield self._ratio(f"cpu {name} {kind.name} ÷ SDK", *pair, judged=judged)
 
     def cold(self) -> None:
-        """Show what a program pays whose C library has not learnt to keep large blocks."""
+        """Measure the cost while the C library does not yet keep large blocks."""
         lines = []
         names = [Floor.name, Aiohttp.name, Sdk.name]
         for cold in (False, True):
@@ -138,7 +138,7 @@ class Run:
         head = ["µs", *names, "aiohttp ÷ SDK"]
         _say(table("asyncio: memory of the C library cold and warm (status, 3 nodes)", head, lines))
 
-    # What else matters.
+    # Other costs.
 
     def latency(self) -> None:
         for loop in loops():

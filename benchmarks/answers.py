@@ -1,4 +1,4 @@
-"""What the servers answer and the contenders ask for."""
+"""The servers' answers, and the ids that the contenders request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIRST = datetime(2024, 1, 15, 10, 30, tzinfo=UTC)
 
 
 class Ids:
-    """Give bucket ids of one length, never the same one twice."""
+    """A source of bucket ids of one length, all of them distinct."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -37,7 +37,7 @@ def bucket_ids(how_many: int) -> Iterator[str]:
 
 
 def status_parts(nodes: int) -> tuple[bytes, bytes]:
-    """Give what stands before and after the bucket's id in the answer to a status request."""
+    """Return the parts before and after the bucket's id in the answer to a status request."""
     listed = [
         {
             "ip": f"10.{n // 250}.{n % 250}.7",
@@ -70,7 +70,7 @@ def node_stats_body(nodes: int) -> bytes:
 
 
 def stats_body(ids: Iterable[bytes]) -> bytes:
-    """Give the answer to a list request, with counters that differ from bucket to bucket."""
+    """Return the answer to a list request, with totals that differ from bucket to bucket."""
     items = [
         b'{"bucketId":"%b","totalCount":"%d","totalUploadBytes":"%d",'
         b'"totalDownloadBytes":"%d","totalSizeChange":"%d"}'
