@@ -8,7 +8,7 @@
 # file changes; otherwise nothing is installed twice, and nothing needs the network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench audit fuzz soak mutate lock lowest pythons clean
+.PHONY: help demo test test-all lint bench audit fuzz soak mutate lock lowest pythons clean
 
 # Set with := so that no variable of the same name in the shell can move what is cleared and rebuilt.
 VENV := .venv
@@ -32,11 +32,16 @@ endif
 # Another active environment must not leak into this one.
 unexport VIRTUAL_ENV CONDA_PREFIX PYTHONHOME PYTHONPATH UV_SYSTEM_PYTHON
 
+# The tests start Python a few hundred times, and compiling every module each time would double
+# their duration. So bytecode is kept whatever the shell says, and out of the source tree.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/bytecode
+
 # Modules whose every line and branch is tested, beyond the threshold for the whole.
 EXACT := flashback_async/errors.py,flashback_async/bulk/fanout.py,flashback_async/api/answers.py,flashback_async/api/wire.py
 
 help: ## list the targets
-	@echo 'Targets:'; awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@echo 'Targets:'; awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 # ------------------------------------------------------------------------------- the environment
 
@@ -96,14 +101,18 @@ bench: $(VENV)/.ready ## measure the cost of a call against hand-written aiohttp
 
 PYTEST := $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-test: $(VENV)/.ready ## run the tests; coverage must hold, except where ARGS selects some of them
-ifeq ($(ARGS),)
-	@$(PYTEST) --cov --cov-report term
+test: $(VENV)/.ready ## run the tests but the slow ones, or exactly those that ARGS selects
+	@$(PYTEST) $(or $(ARGS),-m 'not slow')
+
+test-all: $(VENV)/.ready ## run every test and require the coverage
+	@$(PYTEST) --cov --cov-report term $(ARGS)
 	@$(PY) -m coverage report --include '$(EXACT)' --fail-under 100 >$(VENV)/exact.txt || { \
 	  cat $(VENV)/exact.txt; echo 'These modules must be covered to 100 %.' >&2; exit 1; }
-else
+
+# Every test without coverage, for other interpreters and dependencies than those of test-all.
+.PHONY: test-here
+test-here: $(VENV)/.ready
 	@$(PYTEST) $(ARGS)
-endif
 
 fuzz: $(VENV)/.ready ## run the property tests with 10,000 examples each
 	@HYPOTHESIS_PROFILE=fuzz $(PYTEST) --timeout 0 tests/property $(ARGS)
@@ -116,7 +125,7 @@ mutate: $(VENV)/.ready $(VENV)/.audit ## break the core in small ways and see wh
 	@$(BIN)/mutmut results
 
 # The lowest versions that pyproject.toml allows, in an environment of their own.
-lowest: $(NEED_UV) ## run the tests on the lowest allowed versions of the dependencies
+lowest: $(NEED_UV) ## run every test on the lowest allowed versions of the dependencies
 	@$(MAKE) --no-print-directory lowest-here VENV=.venv-lowest UV='$(UV)'
 
 .PHONY: lowest-here
@@ -131,13 +140,13 @@ FIND_VERSION = { "python$$version" -c 'import sys; print(sys.executable)' || \
 	  uv python find --no-project --no-python-downloads "$$version" || \
 	  ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version".*/bin/python; } 2>/dev/null | tail -n 1
 
-pythons: ## run the tests on every Python from 3.11 to 3.14 that is installed
+pythons: ## run every test on each Python from 3.11 to 3.14 that is installed
 	@failed=; summary=; \
 	for version in 3.11 3.12 3.13 3.14; do \
 	  python="$$($(FIND_VERSION))"; \
 	  if [ -z "$$python" ]; then summary="$$summary  $$version: not installed here;"; continue; fi; \
 	  echo "== Python $$version"; \
-	  if $(MAKE) --no-print-directory test VENV=".venv-$$version" PYTHON="$$python"; \
+	  if $(MAKE) --no-print-directory test-here VENV=".venv-$$version" PYTHON="$$python"; \
 	  then summary="$$summary  $$version: passed;"; \
 	  else summary="$$summary  $$version: FAILED;"; failed=yes; fi; \
 	done; \

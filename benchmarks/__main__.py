@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, print tables, and keep, compare or draw the results."""
+"""The command line: measure, print tables, and keep, compare or draw the results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.against import Comparison, tell
 from benchmarks.contenders import BY_NAME, Aiohttp, Floor, Httpx, Sdk, SdkReport, Typed
 from benchmarks.measure import CELLS, Cell, paired, spread
 from benchmarks.processes import ROOT, do, loops, server
@@ -26,7 +27,7 @@ _RIVALS = (Aiohttp, Typed, Httpx)
 
 
 class Run:
-    """One run of the benchmark: its sections print as they go and leave rows behind."""
+    """One run of the benchmark, whose sections print tables and add rows to the results."""
 
     def __init__(self, ports: dict[str, int], *, quick: bool, only: list[str]) -> None:
         self.ports = ports
@@ -110,13 +111,13 @@ class Run:
             if kind.name not in found:
                 yield None
                 continue
-            # What httpx costs hangs on how many connections its pool happens to hold.
+            # The cost of httpx depends on how many connections its pool happens to hold.
             judged = kind is not Httpx
             pair = found[kind.name], found[Sdk.name]
             yield self._ratio(f"cpu {name} {kind.name} ÷ SDK", *pair, judged=judged)
 
     def cold(self) -> None:
-        """Show what a program pays whose C library has not learnt to keep large blocks."""
+        """Measure the cost while the C library does not yet keep large blocks."""
         lines = []
         names = [Floor.name, Aiohttp.name, Sdk.name]
         for cold in (False, True):
@@ -137,7 +138,7 @@ class Run:
         head = ["µs", *names, "aiohttp ÷ SDK"]
         _say(table("asyncio: memory of the C library cold and warm (status, 3 nodes)", head, lines))
 
-    # What else matters.
+    # Other costs.
 
     def latency(self) -> None:
         for loop in loops():
@@ -281,7 +282,17 @@ def _arguments() -> argparse.Namespace:
         help="say which rows moved since an earlier result (by default results/latest.json)",
     )
     parser.add_argument("--svg", type=Path, metavar="PATH", help="draw the main figures")
-    return parser.parse_args()
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="PATH",
+        help="compare with another checkout of this project instead; takes no other option",
+    )
+    arguments = parser.parse_args()
+    given = [name for name, value in vars(arguments).items() if value]
+    if "against" in given and len(given) > 1:
+        parser.error("--against takes no other option")
+    return arguments
 
 
 def main() -> None:
@@ -290,8 +301,20 @@ def main() -> None:
         raise SystemExit(f"{arguments.compare}: there is no earlier result")
     began = time.monotonic()
     with server("benchmarks.server") as canned:
-        run = Run(canned.told, quick=arguments.quick, only=arguments.only)
-        run.go()
+        if arguments.against is None:
+            run = Run(canned.told, quick=arguments.quick, only=arguments.only)
+            run.go()
+            _finish(run, arguments)
+        else:
+            comparison = Comparison(arguments.against, canned.told)
+            for name, tree in comparison.trees.items():
+                _say(f"{name} tree: {tree}")
+            _say(tell(comparison.run()))
+    _say(f"\n{time.monotonic() - began:.0f} s")
+
+
+def _finish(run: Run, arguments: argparse.Namespace) -> None:
+    """Compare, keep and draw the results, as far as the arguments ask for it."""
     if not run.results.rows:
         raise SystemExit(f"nothing is called {', '.join(arguments.only)}")
     if arguments.compare is not None:
@@ -305,7 +328,6 @@ def main() -> None:
         note = "64 at once over loopback, asyncio's loop; shorter is better"
         arguments.svg.parent.mkdir(parents=True, exist_ok=True)
         arguments.svg.write_text(chart(title, note, run.bars, Sdk.name), encoding="utf-8")
-    _say(f"\n{time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the servers answer and the contenders ask for."""
+"""The servers' answers, and the ids that the contenders request."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ TOKEN = "a-token-of-the-usual-length-0123456789"
 DAY = date(2024, 1, 15)
 SIZES = (3, 50)  # nodes in an answer
 LISTED = 100  # ids in a list request
+BUCKET_ID = "{:08x}-6147-41f8-a0a1-b65534fbbb2e"
 
 _STATES = ("ONLINE", "ONLINE", "ONLINE", "ONLINE", "OFFLINE", "ONLINE", "DISCONNECTED")
 _REGIONS = ("us-east-1", "europe-west1", "ap-southeast-2", "eu-north-1")
@@ -18,7 +19,7 @@ _FIRST = datetime(2024, 1, 15, 10, 30, tzinfo=UTC)
 
 
 class Ids:
-    """Give bucket ids of one length, never the same one twice."""
+    """A source of bucket ids of one length, all of them distinct."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -28,7 +29,7 @@ class Ids:
 
 
 def bucket_id(number: int) -> str:
-    return f"{number:08x}-6147-41f8-a0a1-b65534fbbb2e"
+    return BUCKET_ID.format(number)
 
 
 def bucket_ids(how_many: int) -> Iterator[str]:
@@ -36,7 +37,7 @@ def bucket_ids(how_many: int) -> Iterator[str]:
 
 
 def status_parts(nodes: int) -> tuple[bytes, bytes]:
-    """Give what stands before and after the bucket's id in the answer to a status request."""
+    """Return the parts before and after the bucket's id in the answer to a status request."""
     listed = [
         {
             "ip": f"10.{n // 250}.{n % 250}.7",
@@ -69,7 +70,7 @@ def node_stats_body(nodes: int) -> bytes:
 
 
 def stats_body(ids: Iterable[bytes]) -> bytes:
-    """Give the answer to a list request, with counters that differ from bucket to bucket."""
+    """Return the answer to a list request, with totals that differ from bucket to bucket."""
     items = [
         b'{"bucketId":"%b","totalCount":"%d","totalUploadBytes":"%d",'
         b'"totalDownloadBytes":"%d","totalSizeChange":"%d"}'

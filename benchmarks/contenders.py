@@ -1,4 +1,4 @@
-"""The ways to make the calls that are compared; each is written as its users would write it."""
+"""The ways to make calls that are compared, each written as its users would write it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 class Contender(ABC):
-    """One way to make the calls. ``take`` is handed each result as soon as its user has it."""
+    """One way to make the calls. ``take`` receives each result as soon as a user would have it."""
 
     name: ClassVar[str]
 
@@ -55,19 +55,19 @@ class Contender(ABC):
 
     @abstractmethod
     async def statuses(self, ids: Iterable[str], take: Take) -> None:
-        """Get the status of many."""
+        """Get the status of many buckets."""
 
     @abstractmethod
     async def node_stats(self, ids: Iterable[str], take: Take) -> None:
-        """Get the node stats of a day of many buckets."""
+        """Get the node statistics of many buckets for one day."""
 
     @abstractmethod
     async def stats(self, lists: Iterable[Sequence[str]], take: Take) -> None:
-        """Get the counters of many lists of buckets."""
+        """Get the totals of many lists of buckets."""
 
 
 class ByHand(Contender):
-    """What one writes in ten minutes: a task for each key, a semaphore, ``gather``."""
+    """Code that takes ten minutes to write: a task for each key, a semaphore, ``gather``."""
 
     async def statuses(self, ids: Iterable[str], take: Take) -> None:
         await self.gather(self.status, ids, take)
@@ -98,7 +98,7 @@ class ByHand(Contender):
 
 
 class Aiohttp(ByHand):
-    """Hand-written aiohttp that gives dicts: no models, no retries, no deadlines."""
+    """Hand-written aiohttp that returns dicts: no models, no retries, no deadlines."""
 
     name = "aiohttp"
 
@@ -187,7 +187,7 @@ _again = tenacity.retry(
 
 
 class Typed(Aiohttp):
-    """The same with models by cattrs' default converter, and tenacity's decorator."""
+    """Hand-written aiohttp with models by cattrs' default converter and tenacity's decorator."""
 
     name = "aiohttp + cattrs + tenacity"
 
@@ -205,7 +205,7 @@ class Typed(Aiohttp):
 
 
 class Httpx(ByHand):
-    """Hand-written httpx that gives dicts, with its own limits: 100 connections, 20 kept idle."""
+    """Hand-written httpx that returns dicts, with its own limits: 100 connections, 20 kept idle."""
 
     name = "httpx"
 
@@ -231,7 +231,7 @@ class Httpx(ByHand):
 
 
 class Sdk(Contender):
-    """This SDK with default settings, its results taken as they come."""
+    """This SDK with default settings; each result is taken as soon as it is ready."""
 
     name = "this SDK"
 
@@ -258,7 +258,7 @@ class Sdk(Contender):
 
 
 class SdkReport(Sdk):
-    """The same with ``get_many``, which keeps every result, as ``gather`` does."""
+    """This SDK with ``get_many``, which keeps every result, as ``gather`` does."""
 
     name = "this SDK, get_many"
 
@@ -277,7 +277,7 @@ async def _drain(outcomes: AsyncIterable[Outcome[Any, Any]], take: Take) -> None
 
 
 class Floor(Contender):
-    """A bare protocol, one future for each request, the bytes as they came: nobody can beat it."""
+    """A bare protocol with one future for each request; it returns bytes, and nothing is faster."""
 
     name = "bare protocol"
 
@@ -335,7 +335,7 @@ class Floor(Contender):
 
 
 class _Wire(asyncio.Protocol):
-    """One connection with at most one request under way."""
+    """One connection with at most one request in flight."""
 
     transport: asyncio.Transport
     _answer: asyncio.Future[bytes]

@@ -1,4 +1,4 @@
-"""What decoding costs apart from the exchange, and what an import costs."""
+"""The cost of decoding without a request, and the cost of an import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMPORTS = {
 
 
 def decode(rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Give the CPU microseconds per answer of each decoder in every round, for each size."""
+    """Return the CPU microseconds per answer of each decoder in every round, for each size."""
     bucket = bucket_id(7)
     results = {}
     for nodes in _NODES:
@@ -79,7 +79,7 @@ def _time(decoder: Callable[[bytes], object], body: bytes, repeats: int) -> floa
 
 
 def imports(rounds: int) -> dict[str, list[float]]:
-    """Give the CPU milliseconds of a fresh interpreter that imports each, in every round."""
+    """Return the CPU milliseconds of a fresh interpreter that imports each, in every round."""
     import resource
 
     costs: dict[str, list[float]] = {name: [] for name in IMPORTS}

@@ -1,4 +1,4 @@
-"""A status server that fails now and then, in its own process; the soak test polls it.
+"""A status server that fails at times, in its own process; the soak test polls it.
 
 ``python -m benchmarks.faulty SEED SHARE`` prints its port as JSON, ends when its input does, and
 says then how many requests it saw and what it did to them.
@@ -28,7 +28,7 @@ _PAUSE = 0.05  # seconds of the Retry-After of a 429
 
 
 class Faulty(Requests):
-    """Answer about a bucket, or do one of the things that go wrong between two machines."""
+    """A protocol that answers with a status, or fails in one of the ways in which networks fail."""
 
     def __init__(self, chance: random.Random, share: float, seen: Counter[str]) -> None:
         super().__init__()
@@ -46,36 +46,36 @@ class Faulty(Requests):
         return kind(self, whole)
 
     def busy(self, whole: bytes) -> bytes:
-        """503 without a word on when to come again."""
+        """Send a 503 without `Retry-After`."""
         return _refusal(b"503 Service Unavailable", _BUSY)
 
     def throttled(self, whole: bytes) -> bytes:
-        """429 with a pause."""
+        """Send a 429 with a pause."""
         return _refusal(b"429 Too Many Requests", _THROTTLED, b"Retry-After: %g\r\n" % _PAUSE)
 
     def reset_before(self, whole: bytes) -> bytes:
-        """A reset in place of an answer."""
+        """Reset the connection instead of answering."""
         self._reset()
         return b""
 
     def reset_within(self, whole: bytes) -> bytes:
-        """A reset in the middle of the body."""
+        """Reset the connection in the middle of the body."""
         self.transport.write(whole[: -len(_AFTER) // 2])
         self._later(self._reset)
         return b""
 
     def truncated(self, whole: bytes) -> bytes:
-        """An orderly end in the middle of the body."""
+        """Close the connection in the middle of the body."""
         self._later(self.transport.close)
         return whole[: -len(_AFTER) // 2]
 
     def slow(self, whole: bytes) -> bytes:
-        """The right answer, a few milliseconds late."""
+        """Send the right answer a few milliseconds late."""
         self._later(partial(self.transport.write, whole))
         return b""
 
     def stale(self, whole: bytes) -> bytes:
-        """The right answer, and a connection that is closed soon after, idle or in use again."""
+        """Send the right answer, and close the connection soon after, idle or in use again."""
         self._later(self.transport.close)
         return whole
 
@@ -89,7 +89,7 @@ class Faulty(Requests):
         self.transport.abort()
 
 
-# 429 is rare: each one pauses the whole client, and the soak is no test of patience.
+# A 429 is rare because each one pauses the whole client, which would only prolong the soak.
 _SHARES: dict[Callable[[Faulty, bytes], bytes], int] = {
     Faulty.busy: 20,
     Faulty.reset_before: 16,

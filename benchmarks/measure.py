@@ -1,4 +1,4 @@
-"""What calls cost: CPU time in paired rounds, latency at a fixed rate, memory, the first result."""
+"""The cost of calls: CPU time in paired rounds, latency at a fixed rate, memory, first result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.answers import LISTED, Ids
 from benchmarks.contenders import BY_NAME, Contender, Httpx, Sdk, SdkReport, Take
 from benchmarks.processes import raise_descriptor_limit, run, start
 
-_CALLS = {1: 300, 64: 400, 512: 768}  # in a block, by how many are made at once
+_CALLS = {1: 300, 64: 400, 512: 768}  # calls in a block, by how many are in flight at once
 _LISTS = 128
 _HTTPX_SHARE = 6  # its blocks are that much shorter
 _WARM_UPS = 2
@@ -28,7 +28,7 @@ _discard: Take = deque[object](maxlen=0).append
 
 @frozen
 class Cell:
-    """One kind of call: which, how large its answer, how many at once."""
+    """One kind of call: the method, the size of its answer, and how many are in flight at once."""
 
     call: str  # status, node_stats, list
     size: int  # nodes in an answer; for lists, ids
@@ -45,9 +45,9 @@ class Cell:
 
     @property
     def contenders(self) -> list[type[Contender]]:
-        """Give who takes part: httpx not with 512 at once, where its pool alone takes minutes.
+        """The contenders that take part. At 512, httpx does not: its pool alone takes minutes.
 
-        ``get_many`` shows in the main cells what keeping every result costs.
+        ``get_many`` takes part in the main cells, to show the cost of keeping every result.
         """
         left_out: set[type[Contender]] = set()
         if self.concurrency > 64:
@@ -77,10 +77,10 @@ Ports = dict[str, int]
 def cpu(
     ports: Ports, loop: str, cells: list[str], rounds: int, names: list[str]
 ) -> dict[str, dict[str, list[float]]]:
-    """Give the CPU microseconds per call of every contender in every round, for each cell.
+    """Return the CPU microseconds per call of every contender in every round, for each cell.
 
-    In a round each contender makes one block of calls, and who is first changes from round to
-    round: figures of the same round may be compared as pairs, whatever else the machine does.
+    In a round each contender makes one block of calls, and the first one changes from round to
+    round. So figures of the same round can be compared as pairs, whatever else the machine does.
     """
     raise_descriptor_limit()
     ids = Ids()
@@ -105,14 +105,14 @@ async def _rounds(
         for number in range(rounds):
             first = number % len(opened)
             for contender in opened[first:] + opened[:first]:
-                # All of it: what only grows old would bring the next full collection nearer.
+                # A full collection: after a partial one, the next full one would come sooner.
                 gc.collect()
                 costs[contender.name].append(await _block(cell, contender, ids))
     return costs
 
 
 async def _block(cell: Cell, contender: Contender, ids: Ids) -> float:
-    """Make one block of calls and give the CPU microseconds of each."""
+    """Make one block of calls and return the CPU microseconds of each."""
     calls = _LISTS if cell.call == "list" else _CALLS[cell.concurrency]
     if isinstance(contender, Httpx):
         calls //= _HTTPX_SHARE
@@ -134,10 +134,10 @@ async def _block(cell: Cell, contender: Contender, ids: Ids) -> float:
 def latency(
     ports: Ports, loop: str, rate: float, seconds: float, slices: int
 ) -> dict[str, list[float]]:
-    """Give the milliseconds of every call, made at a fixed rate whether or not others are done.
+    """Return the milliseconds of every call, made at a fixed rate whether or not others are done.
 
-    Another process says when each call is due: the timers of the two loops are a millisecond
-    coarse. The clock of a call starts at that moment, also where the loop is too busy to begin.
+    Another process signals when each call is due, because the timers of the two loops have a
+    resolution of a millisecond. A call's clock starts then, even if the loop is too busy to begin.
     """
 
     async def main() -> dict[str, list[float]]:
@@ -199,7 +199,7 @@ _DUE = struct.Struct("d")
 
 
 def _pace(calls: int, rate: float) -> None:
-    """Write the moment of each call to standard output when it has come."""
+    """Write the time at which each call is due to standard output, when it is due."""
     begins = time.monotonic() + 0.05
     for number in range(calls):
         due = begins + number / rate
@@ -212,14 +212,14 @@ def _pace(calls: int, rate: float) -> None:
 
 
 def memory_in_flight(ports: Ports, name: str, calls: int) -> float:
-    """Give the bytes that Python holds for each call while it waits for its answer.
+    """Return the bytes that Python holds for each call while it waits for its answer.
 
-    That is the connection, the task and all that belongs to them; not the buffers of the system.
+    They include the connection, the task and their objects, but not the buffers of the system.
     """
 
     async def main() -> float:
         ids = Ids()
-        # What is made once for all belongs to this one; the next is the one that counts.
+        # The first client pays for objects that are made once; the next one is measured.
         async with BY_NAME[name](_url(ports, "3"), calls) as warm_up:
             await warm_up.statuses(ids.take(calls), _discard)
         gc.collect()
@@ -237,7 +237,7 @@ def memory_in_flight(ports: Ports, name: str, calls: int) -> float:
 
 
 async def _settled() -> int:
-    """Wait until memory does not grow any more, and give its size."""
+    """Wait until memory stops growing, and return its size in bytes."""
     last = -1
     while True:
         await asyncio.sleep(0.25)
@@ -249,7 +249,7 @@ async def _settled() -> int:
 
 
 def memory_per_key(ports: Ports, name: str, fewer: int, more: int) -> float:
-    """Give the bytes by which the peak of a run grows with each key, results included if kept."""
+    """Return the bytes by which the peak of a run grows with each key, kept results included."""
 
     async def main() -> float:
         ids = Ids()
@@ -272,7 +272,7 @@ def memory_per_key(ports: Ports, name: str, fewer: int, more: int) -> float:
 
 
 def first_result(ports: Ports, keys: int, rounds: int) -> dict[str, list[float]]:
-    """Give the milliseconds until a user holds the first of many results, in every round."""
+    """Return the milliseconds until a user has the first of many results, in every round."""
 
     async def main() -> dict[str, list[float]]:
         ids, url = Ids(), _url(ports, "3")
@@ -315,12 +315,12 @@ def _url(ports: Ports, which: str) -> str:
 
 
 def paired(slower: list[float], faster: list[float]) -> list[float]:
-    """Give the ratio of each round."""
+    """Return the ratio of each round."""
     return [s / f for s, f in zip(slower, faster, strict=True)]
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Give the lower quartile, the median and the upper quartile."""
+    """Return the lower quartile, the median and the upper quartile."""
     if len(values) == 1:
         return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

@@ -1,4 +1,4 @@
-"""Child processes: servers that live as long as they are needed, and jobs that give a result."""
+"""Child processes: servers that run as long as they are needed, and jobs that return a result."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
 LOOPS = ("asyncio", "uvloop")
 _DESCRIPTORS = 8192
-_COLD = str(128 * 1024)  # what glibc starts with; set by hand, it stays
+_COLD = str(128 * 1024)  # glibc's initial threshold; one that is set explicitly stays
 
 
 class Server:
-    """A server in a process of its own; it tells first where it is, and at its end what it saw."""
+    """A server in a process of its own; it reports its ports first and its counts at the end."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._process = start(module, *arguments)
@@ -54,7 +54,7 @@ def server(module: str, *arguments: str) -> Iterator[Server]:
 
 
 def start(module: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """Start a module of ours, with pipes to talk to it and more environment variables."""
+    """Start a module of this project with pipes and additional environment variables."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
@@ -66,7 +66,7 @@ def start(module: str, *arguments: str, **variables: str) -> subprocess.Popen[st
 
 
 def do(task: str, *, cold: bool = False, **job: object) -> Any:
-    """Have a task of ``benchmarks.worker`` done in a clean process and give its result."""
+    """Run a task of ``benchmarks.worker`` in a clean process and return its result."""
     variables = {"MALLOC_MMAP_THRESHOLD_": _COLD} if cold else {}
     with start("benchmarks.worker", **variables) as process:
         answer, _ = process.communicate(json.dumps({"task": task, **job}))
@@ -76,7 +76,7 @@ def do(task: str, *, cold: bool = False, **job: object) -> Any:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], loop: str = "asyncio") -> T:
-    """Run a coroutine under one of the two loops."""
+    """Run a coroutine on one of the two event loops."""
     factory = None
     if loop == "uvloop":
         import uvloop
@@ -87,22 +87,22 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], loop: str = "asyncio") -> T:
 
 
 def loops() -> list[str]:
-    """Name the loops that are installed here."""
+    """Return the names of the event loops that are installed."""
     return [name for name in LOOPS if find_spec(name)]
 
 
 def free_a_large_block() -> None:
-    """Have glibc keep blocks of up to 8 MiB in its heap, as it does once one of them was freed.
+    """Make glibc keep blocks of up to 8 MiB in its heap, as it does once one of them was freed.
 
-    asyncio reads into a new block of 256 KiB each time. Until something larger was freed, every
-    one of them is mapped from the system and given back, with a page fault on the way.
+    asyncio reads into a new block of 256 KiB each time. Until a larger one was freed, glibc maps
+    every block from the system and unmaps it again, which costs page faults.
     """
     block = bytearray(8 * 2**20)
     del block
 
 
 def raise_descriptor_limit() -> None:
-    """Make room for the connections of several contenders, up to what the system allows."""
+    """Raise the limit of open connections as far as needed and as the system allows."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -112,15 +112,16 @@ def raise_descriptor_limit() -> None:
 
 
 def give_way() -> None:
-    """Keep this process from pushing another off its core for each thing that comes in.
+    """Keep this process from preempting another one for each request that arrives.
 
-    A server elsewhere could not; one that shares too few cores does so for every third request.
+    A server on another machine could not; one that shares too few cores does so for every third
+    request.
     """
     if hasattr(os, "SCHED_BATCH"):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def resident() -> int:
-    """Give the bytes of memory that this process holds now."""
+    """Return the bytes of memory that this process holds now."""
     held: int = psutil.Process().memory_info().rss
     return held

@@ -1,4 +1,4 @@
-"""Results as rows: printed as tables, kept as JSON, compared with earlier ones, drawn."""
+"""Results as rows, which can be printed, kept as JSON, compared with earlier ones, and drawn."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Row:
     low: float
     high: float
     judged: bool = False  # whether it may be compared with a run on another machine, or another day
-    floor: float = 0.0  # a move smaller than this says nothing
+    floor: float = 0.0  # the smallest change that means anything
 
 
 @frozen
 class Results:
-    """All rows of a run, and where it ran."""
+    """All rows of a run, with its date, Python and machine."""
 
     rows: list[Row] = field(factory=list)
     about: dict[str, str] = field(factory=lambda: _about())
@@ -63,7 +63,7 @@ def _about() -> dict[str, str]:
 
 
 def table(title: str, head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Set a table in Markdown, aligned so that it reads well as plain text too."""
+    """Return a Markdown table, aligned so that it reads well as plain text too."""
     rows = [list(head), *map(list, lines)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
 
@@ -87,7 +87,7 @@ def with_spread(row: Row) -> str:
 
 
 def compare(new: Results, old: Results) -> str:
-    """Say which rows moved by more than the noise of the two runs, of those that can be judged."""
+    """Return a table of the rows that moved by more than the noise of the two runs."""
     before = {row.name: row for row in old.rows}
     lines, judged = [], 0
     for row in new.rows:
@@ -106,7 +106,7 @@ def compare(new: Results, old: Results) -> str:
 
 
 def _moved(row: Row, was: Row) -> bool:
-    """Tell whether two medians differ by more than their quartiles and a least share."""
+    """Return whether two medians differ by more than their quartiles and a minimum."""
     noise = ((row.high - row.low) + (was.high - was.low)) / 2
     least = max(_LEAST_MOVE * abs(was.value), row.floor)
     return abs(row.value - was.value) > max(noise, least)
@@ -126,7 +126,7 @@ _STYLE = """
 
 
 def chart(title: str, note: str, groups: dict[str, dict[str, float]], ours: str) -> str:
-    """Draw horizontal bars as an SVG; one that would dwarf the others is torn."""
+    """Return horizontal bars as an SVG; a bar that would dwarf the others is cut."""
     values = sorted(value for group in groups.values() for value in group.values())
     scale = max(value for value in values if value <= 4 * values[len(values) // 2])
     parts, y = [f'<text class="title" x="0" y="16">{escape(title)}</text>'], 30

@@ -1,4 +1,4 @@
-"""What many keys cost in memory, and what a second process gives."""
+"""The memory that many keys need, and the throughput that a second process adds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MIB = 2**20
 
 
 def growth_of_fan_out(keys: int) -> dict[str, float]:
-    """Give the MiB by which a run over many keys grows, with a function that does nothing."""
+    """Return the MiB by which a run over many keys grows if its function does nothing."""
 
     async def nothing(key: int) -> None:
         return None
@@ -38,7 +38,7 @@ def growth_of_fan_out(keys: int) -> dict[str, float]:
 
 
 def growth_of_statuses(ports: Ports, keys: int) -> dict[str, float]:
-    """Give the MiB by which a run over many statuses grows after the first few thousand."""
+    """Return the MiB by which a run over many statuses grows after the first few thousand."""
 
     async def main() -> dict[str, float]:
         start = peak = seen = 0
@@ -58,7 +58,7 @@ def growth_of_statuses(ports: Ports, keys: int) -> dict[str, float]:
 
 
 def throughput(ports: Ports, processes: int, seconds: float) -> float:
-    """Give the statuses per second of some processes at work at the same time, together."""
+    """Return the statuses per second that several processes reach together."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "benchmarks.scale", str(ports["3"]), str(seconds)],
@@ -81,7 +81,7 @@ def throughput(ports: Ports, processes: int, seconds: float) -> float:
 
 
 def _poll(port: int, seconds: float) -> None:
-    """Poll for some seconds once told to, and print the rate."""
+    """Poll for some seconds once a line arrives, and print the rate."""
     free_a_large_block()
 
     async def main() -> None:

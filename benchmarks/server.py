@@ -1,4 +1,4 @@
-"""A server that costs next to nothing: canned answers over a raw protocol, in its own process.
+"""A server that needs little CPU time: canned answers over a raw protocol, in its own process.
 
 ``python -m benchmarks.server`` prints its ports as JSON and ends when its input does.
 """
@@ -26,7 +26,7 @@ _LISTED = b"/bucket/stats?bucketId="
 
 
 class Requests(asyncio.Protocol):
-    """Cut what arrives into requests, several of them in one read if they came so."""
+    """A protocol that splits what it receives into requests, of which one read may hold several."""
 
     transport: asyncio.Transport
 
@@ -64,7 +64,7 @@ class Requests(asyncio.Protocol):
 
 
 class Canned(Requests):
-    """Answer at once; of a status only the bucket's id differs from one answer to the next."""
+    """Answers that are sent at once; those to status requests differ in the bucket's id alone."""
 
     def __init__(self, nodes: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Canned(Requests):
 
 
 class Mute(Requests):
-    """Take requests and never answer: whoever asks stays in flight."""
+    """A server that never answers, so that every request stays in flight."""
 
     def answer(self, method: bytes, target: bytes) -> bytes:
         return b""
@@ -96,12 +96,12 @@ def bucket_of(target: bytes) -> bytes:
 
 
 def with_head(start: bytes, length: int) -> bytes:
-    """Put the head of an answer of some length before the start of its body."""
+    """Return the head of an answer of some length, followed by the start of its body."""
     return _HEAD % length + start
 
 
 async def listen(make: Callable[[], asyncio.Protocol]) -> int:
-    """Listen on a free port of this machine and give it."""
+    """Listen on a free port of the loopback interface and return it."""
     server = await asyncio.get_running_loop().create_server(make, _HOST, 0, backlog=2048)
     _servers.append(server)
     port: int = server.sockets[0].getsockname()[1]
@@ -112,7 +112,7 @@ _servers: list[asyncio.Server] = []
 
 
 async def until_input_ends() -> None:
-    """Wait for the parent process to close our standard input, or to be gone."""
+    """Wait until the parent process closes our standard input or ends."""
     ended = asyncio.Event()
 
     class Input(asyncio.Protocol):

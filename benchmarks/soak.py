@@ -1,4 +1,4 @@
-"""``python -m benchmarks.soak``: poll a server that fails now and then, and see that nothing leaks.
+"""``python -m benchmarks.soak``: poll a server that fails at times, and check that nothing leaks.
 
 Every key must come out exactly once with its own answer, memory must stay flat, and tasks and
 descriptors must be as many afterwards as before. It exits with 1 where something of that broke.
@@ -26,19 +26,19 @@ _MIB = 2**20
 _GROWTH = 8 * _MIB
 _SUCCESS = 0.999
 _FAULTS = 0.05
-_SAMPLE = 500  # outcomes between two looks at the memory
+_SAMPLE = 500  # outcomes between two measurements of memory
 
 
 @attrs.define
 class Soak:
-    """What a soak saw."""
+    """The observations of a soak."""
 
     keys: int
     seconds: float = 0.0
-    asked: int = 0  # keys that were handed out; fewer than ``keys`` when time was up
+    asked: int = 0  # keys that the run has read; fewer than ``keys`` if time ran out
     outcomes: Counter[str] = field(factory=Counter)
     repeated: int = 0
-    mistaken: int = 0  # an answer that belongs to another key
+    mistaken: int = 0  # answers that belong to another key
     start: int = 0  # resident bytes: after the warm-up, at most, at the end
     peak: int = 0
     end: int = 0
@@ -49,12 +49,12 @@ class Soak:
     _seen: bytearray = field(factory=bytearray)
 
     def __attrs_post_init__(self) -> None:
-        # Written once, so that all its pages are there before memory is looked at.
+        # Written once, so that all its pages exist before memory is measured.
         self._seen = bytearray(b"\1") * self.keys
         self._seen[:] = bytes(self.keys)
 
     def keys_until(self, ends: float) -> Iterator[str]:
-        """Hand out keys as long as there is time."""
+        """Yield keys as long as there is time."""
         while self.asked < self.keys and time.monotonic() < ends:
             self.asked += 1
             yield bucket_id(self.asked - 1)
@@ -70,7 +70,7 @@ class Soak:
         self._times[_bin(outcome.elapsed)] += 1
 
     def problems(self) -> list[str]:
-        """Name what broke of what is promised."""
+        """Return the promises that were broken."""
         grown = self.peak - self.start
         unseen = self.asked - sum(self._seen)
         found = {
@@ -104,7 +104,7 @@ class Soak:
         return "\n".join(f"{name:<10}{text}" for name, text in lines.items())
 
     def percentile(self, share: int) -> float:
-        """Give the milliseconds that this share of the keys did not exceed, to some per cent."""
+        """Return the milliseconds that this share of the keys did not exceed, to some percent."""
         left = math.ceil(self._times.total() * share / 100)
         for place in sorted(self._times):
             left -= self._times[place]
@@ -114,7 +114,7 @@ class Soak:
 
 
 def _bin(seconds: float) -> int:
-    """Name the bin of a duration; each is 2 % wider than the one before."""
+    """Return the bin of a duration; each is 2 % wider than the one before."""
     return math.ceil(math.log(max(seconds, 1e-6) * 1e6, 1.02))
 
 

@@ -1,4 +1,4 @@
-"""Do one task of the benchmark in a clean process: a job as JSON in, its result as JSON out."""
+"""One task of the benchmark in a clean process: a job as JSON in, its result as JSON out."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""What every test runs under: a clean environment, and a watch for what it leaves behind."""
+"""The surroundings of every test: a plain environment, and a check for what it leaves behind."""
 
 import asyncio
 import gc
 import logging
 import os
 import re
+import signal
 import weakref
 from pathlib import Path
 
@@ -29,7 +30,7 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_environment():
-    """Whoever runs the tests may have a token and a proxy set; no test may see them."""
+    """Hide the token and the proxy that a developer may have set."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if _OURS.fullmatch(name)]:
             patch.delenv(name)
@@ -37,8 +38,21 @@ def _plain_environment():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _heeded_interrupts():
+    """Let this process and those that tests start receive Ctrl-C.
+
+    A shell starts background jobs with SIGINT ignored, and their child processes inherit that.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _known_connectors():
-    """Know every connection pool of aiohttp that is made, so that one left open can be named."""
+    """Record every connection pool that aiohttp makes, so that one left open can be named."""
     known = weakref.WeakSet()
     original = aiohttp.BaseConnector.__init__
 
@@ -53,7 +67,7 @@ def _known_connectors():
 
 @pytest.fixture(autouse=True)
 def _plain_logging():
-    """Undo what a test has done to loggers: the command line and import-linter set them up."""
+    """Restore the loggers, which the command line and import-linter configure."""
     logger = logging.getLogger("flashback_async")
     level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
     yield
@@ -85,12 +99,12 @@ async def _watch(_known_connectors):
         yield from (c for c in _known_connectors if c._loop is loop and not c.closed)
         yield from _open_sockets() - sockets
 
-    # Connections that were closed are gone a few turns later, with TLS after an exchange.
+    # Closed connections disappear a few loop iterations later, with TLS after an exchange.
     for turn in range(100):
         if not any(True for _ in left()):
             break
         if turn == 50:
-            gc.collect()  # what is only garbage is not left behind
+            gc.collect()  # garbage is not left behind
         await asyncio.sleep(0 if turn < 10 else 0.01)
     remains = [str(thing) for thing in left()]
     assert not remains, f"left behind: {remains}"
@@ -98,14 +112,14 @@ async def _watch(_known_connectors):
 
 
 def _open_sockets():
-    """Name the sockets that this process has open, where the system tells."""
+    """Return the names of this process's open sockets, as far as the system lists them."""
     found = set()
     if _DESCRIPTORS.is_dir():
         for entry in _DESCRIPTORS.iterdir():
             try:
                 target = str(entry.readlink())
             except OSError:
-                continue  # the one that was open for listing them
+                continue  # the descriptor that listed the folder
             if target.startswith("socket:"):
                 found.add(target)
     return found

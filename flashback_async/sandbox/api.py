@@ -1,4 +1,4 @@
-"""The three endpoints over HTTP: from a request to the documented answer."""
+"""The three endpoints over HTTP, from a request to the documented answer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from flashback_async.sandbox.faults import FailureBook, Throttle, strikes
 
 MAX_TARGET = 8_192  # bytes of path and query: what common servers take
 MAX_BODY = 65_536
-_BATCH = 500  # buckets between two turns of the loop, so that a list of all does not hold it up
+_BATCH = 500  # buckets per event loop iteration, so that listing all of them does not block it
 
-# Stricter than datetime.fromisoformat, which takes any character between date and time.
+# Stricter than datetime.fromisoformat, which accepts any character between date and time.
 _ISO_DAY = re.compile(
     r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
 )
@@ -33,7 +33,7 @@ _MESSAGES = {status.value: status.phrase for status in HTTPStatus} | {
 
 
 class _RefusedError(Exception):
-    """The answer is an error: `success: false` and a message, by default the status's own."""
+    """An error response: `success: false` with a message, by default that of the status."""
 
     def __init__(
         self, status: int, message: str | None = None, headers: dict[str, str] | None = None
@@ -45,7 +45,7 @@ class _RefusedError(Exception):
 
 
 class Api:
-    """Answers requests from an account, with the faults that were asked for."""
+    """The request handler, which answers from an account and adds the requested faults."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Api:
         error_rate: float,
         rate_limit: float | None,
     ) -> None:
-        """Take an account to answer from; the arguments are those of the sandbox."""
+        """Keep the account; the other arguments are those of the sandbox."""
         self.requests = 0
         self.failures = FailureBook()
         self.states: dict[int, dict[str, str]] = {}
@@ -69,7 +69,7 @@ class Api:
         self._throttle = None if rate_limit is None else Throttle(rate_limit)
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        """Answer one request; whatever is wrong with it becomes a documented error."""
+        """Return the answer to one request; a mistake in it becomes a documented error."""
         self.requests += 1
         number = self.requests
         try:
@@ -92,7 +92,7 @@ class Api:
     def _admit(self, request: web.BaseRequest, number: int) -> None:
         if len(request.raw_path) > MAX_TARGET:
             raise _RefusedError(414)
-        # One header only: a second one is a mistake that servers disagree about.
+        # A second header is a mistake that servers treat differently, so it is refused.
         credentials = request.headers.getall("Authorization", [])
         scheme, _, token = credentials[0].partition(" ") if len(credentials) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or token != self._account.token:
@@ -105,7 +105,7 @@ class Api:
             raise _RefusedError(503)
 
     async def _route(self, request: web.BaseRequest) -> bytes:
-        # Taken apart before it is decoded, and decoded once: an id may hold %2F or %25.
+        # The path is split before it is decoded, and decoded once: an id may hold %2F or %25.
         path = request.rel_url.raw_path
         match [unquote(part) for part in path.split("/")]:
             case ["", "bucket", "stats"]:
@@ -122,16 +122,16 @@ class Api:
     async def _list(self, values: Sequence[str]) -> bytes:
         wanted: Sequence[int] = range(len(self._account.bucket_ids))
         asked = ",".join(values)
-        # An empty value counts as none, as it does for a server that tests the value's truth. The
-        # vendor's client never sends one, so nothing depends on a stricter reading.
+        # An empty value means no filter, as on a server that tests whether the value is truthy.
+        # The vendor's client never sends one, so nothing depends on a stricter reading.
         if asked:
             ids = asked.split(",")
             self._fail_on_purpose(ids)
             if any(map(self._account.is_forbidden, ids)):
                 raise _RefusedError(403)
-            # In the account's order, not the caller's, who was promised none.
+            # The account's order, because the API promises none to the caller.
             wanted = sorted({n for n in map(self._account.find, ids) if n is not None})
-        day = self._today()
+        day = self._utc_now().date()
         batches = []
         for start in range(0, len(wanted), _BATCH):
             if start:
@@ -142,14 +142,15 @@ class Api:
 
     async def _daily(self, bucket_id: str, request: web.BaseRequest) -> bytes:
         bucket = self._bucket(bucket_id)
+        _require_json(request)
         day = _parse_day(await _read(request))
         states = self.states.get(bucket, {})
-        stats = self._account.daily(bucket, day, self._today(), states)
+        stats = self._account.daily(bucket, day, self._utc_now(), states)
         return _json({"success": True, "nodeStats": stats})
 
     def _status(self, bucket_id: str) -> bytes:
         bucket = self._bucket(bucket_id)
-        nodes = self._account.status(bucket, self._today(), self.states.get(bucket, {}))
+        nodes = self._account.status(bucket, self._utc_now(), self.states.get(bucket, {}))
         return _json({"bucketId": self._account.bucket_ids[bucket], "nodeStatus": nodes})
 
     def _bucket(self, bucket_id: str) -> int:
@@ -169,13 +170,19 @@ class Api:
                 failure.status, headers={} if after is None else {"Retry-After": str(after)}
             )
 
-    def _today(self) -> date:
-        return self._now().astimezone(UTC).date()
+    def _utc_now(self) -> datetime:
+        return self._now().astimezone(UTC)
 
 
 def _allow(request: web.BaseRequest, method: str) -> None:
     if request.method != method:
         raise _RefusedError(405, headers={"Allow": method})
+
+
+def _require_json(request: web.BaseRequest) -> None:
+    # A server that chooses its body parser by media type would see no day at all.
+    if request.content_type != "application/json":
+        raise _RefusedError(400, "Content-Type must be application/json")
 
 
 async def _read(request: web.BaseRequest) -> bytes:
@@ -196,10 +203,10 @@ def _parse_day(body: bytes) -> date:
         day = document.get("day") if isinstance(document, dict) else None
         if isinstance(day, str) and _ISO_DAY.fullmatch(day):
             moment = datetime.fromisoformat(day)
-            # Without an offset it is UTC; with one, the UTC day is what counts.
+            # A time without an offset is UTC; one with an offset is converted to UTC.
             return (moment.astimezone(UTC) if moment.tzinfo else moment).date()
     except (ValueError, OverflowError, RecursionError):
-        pass  # not JSON, or a day that no calendar has
+        pass  # not JSON, or no day of the calendar
     raise _RefusedError(400)
 
 

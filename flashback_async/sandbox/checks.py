@@ -1,4 +1,4 @@
-"""Argument checks: a wrong one is a ValueError that names the argument and its rule."""
+"""Argument checks, whose ValueErrors name the argument and its rule."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The account that the sandbox serves: pure functions of seed, day and hour, without I/O.
+"""The account that the sandbox serves: pure functions of seed and time, without I/O.
 
-Nothing is stored but the ids. Every number is drawn afresh from a digest of the seed and of what
-it describes, so that an account of 100,000 buckets costs no more to open than its list of ids.
+Only the ids are stored. Every number is drawn from a digest of the seed and of what it describes,
+so an account of 100,000 buckets costs no more to open than its list of ids.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ ONLINE, OFFLINE, DISCONNECTED = "ONLINE", "OFFLINE", "DISCONNECTED"
 
 # The account holds nothing from before this day.
 OPENED = date(2020, 1, 1)
+_OPENED_AT = datetime.combine(OPENED, time(), UTC)
 
 # Region, provider, and the round trip in ms as seen from the east of North America. Near and far
-# take turns, because a bucket's nodes are neighbours in the fleet and the fleet follows this order.
+# alternate, because a bucket's nodes are neighbours in the fleet and the fleet follows this order.
 _REGIONS = (
     ("us-east-1", "aws", 16),
     ("europe-west1", "gcp", 88),
@@ -45,77 +46,77 @@ JsonObject = dict[str, object]
 
 @frozen
 class _Node:
-    """A machine of the fleet: what stays the same from day to day."""
+    """A machine of the fleet, with the properties that never change."""
 
     ip: str
     region: str
     host: str
     version: str
     base_ms: int
+    phase: float  # when in each reporting period it reports, 0 to 1
 
 
 @frozen
 class _Reading:
-    """What was measured of a node on one day."""
+    """The measurements of a node on one day."""
 
     state: str
-    uptime: float  # where in its state's range the day's uptime lies, 0 to 1
-    age: float  # the same for the time since it was last heard of
+    uptime: float  # position of the day's uptime within its state's range, 0 to 1
     last_ms: int
     avg_ms: float
 
 
 def draws(count: int, *key: object) -> tuple[float, ...]:
-    """Draw numbers in [0, 1) that depend on nothing but the key.
+    """Return numbers in [0, 1) that depend on the key alone.
 
     Args:
-        count: How many, 1 to 8.
-        key: What the numbers are for; the same key gives the same numbers on every machine.
+        count: How many numbers, 1 to 8. Another count gives other numbers.
+        key: The purpose of the numbers; the same key gives the same numbers on every machine.
     """
-    # random.Random would need 2 kB of state and ten times as long for a handful of numbers.
+    # random.Random would need 2 kB of state and ten times the time for a few numbers.
     text = "\x1f".join(map(str, key)).encode()
     digest = blake2b(text, digest_size=8 * count).digest()
     return tuple((word >> 11) / (1 << 53) for word in struct.unpack(f">{count}Q", digest))
 
 
 class Account:
-    """Buckets, their nodes and their figures, as one seed makes them."""
+    """The buckets, nodes and figures of one seed."""
 
     def __init__(self, seed: int, buckets: int, nodes: int) -> None:
-        """Name the account's buckets; everything else is worked out when it is asked for."""
+        """Make the ids; everything else is computed on request."""
         self.token = f"sandbox-{_hex(seed, 'token')}"
         self.bucket_ids = tuple(_uuid(seed, "bucket", n) for n in range(buckets))
         self.forbidden_ids = tuple(_uuid(seed, "forbidden", n) for n in range(_FORBIDDEN))
         self._seed = seed
         self._nodes = nodes
-        # Larger than any bucket, so that a bucket's nodes are distinct, and shared among buckets
-        # as a real fleet is.
+        # The fleet is larger than any bucket, so a bucket's nodes are distinct. Buckets share it,
+        # as they share a real one.
         self._fleet = max(_MIN_FLEET, 4 * nodes)
         self._index = {bucket_id: n for n, bucket_id in enumerate(self.bucket_ids)}
         self._forbidden = frozenset(self.forbidden_ids)
 
     def find(self, bucket_id: str) -> int | None:
-        """Return the place of a bucket in the workspace, or None if it is not there."""
+        """Return the position of a bucket in the workspace, or None if it is not there."""
         return self._index.get(bucket_id.lower())
 
     def is_forbidden(self, bucket_id: str) -> bool:
-        """Tell whether a bucket exists outside the workspace."""
+        """Return whether a bucket exists outside the workspace."""
         return bucket_id.lower() in self._forbidden
 
     def node_ips(self, bucket: int) -> tuple[str, ...]:
-        """Return the addresses of a bucket's nodes, in the order of its answers."""
+        """Return the addresses of a bucket's nodes, in the order in which they are listed."""
         return tuple(_node(self._seed, n).ip for n in self._members(bucket))
 
     def stats(self, bucket: int, day: date) -> JsonObject:
-        """Return a bucket's totals up to and including a day, in the wire's own form."""
+        """Return a bucket's totals up to and including a day, as sent over HTTP."""
         busy, size, reads, churn = draws(4, self._seed, "traffic", bucket)
         (today,) = draws(1, self._seed, "traffic", bucket, day)
         per_day = 20 + int(9_980 * busy * busy * busy)
         days = max(0, (day - OPENED).days + 1)
-        # A whole day's worth less a part of one: uneven from day to day, yet it never shrinks.
+        # Whole days less a part of one: growth differs from day to day, but is never negative.
         count = max(0, days * per_day - int(per_day * today))
         uploaded = count * (20_000 + int(4_000_000 * size * size))
-        deleted = int(uploaded * (0.2 + churn))  # above 1: older objects are being cleared away
+        deleted = int(uploaded * (0.2 + churn))  # above 1: old objects are deleted
         return {
             "bucketId": self.bucket_ids[bucket],
             "totalCount": str(count),
@@ -124,21 +125,18 @@ class Account:
             "totalSizeChange": str(uploaded - deleted),
         }
 
-    def status(self, bucket: int, today: date, states: Mapping[str, str]) -> list[JsonObject]:
-        """Return the nodes of a bucket as they are today, in the wire's own form.
-
-        All was last updated shortly before midnight: the same answer the whole day long.
+    def status(self, bucket: int, now: datetime, states: Mapping[str, str]) -> list[JsonObject]:
+        """Return the current state of a bucket's nodes, as sent over HTTP.
 
         Args:
-            bucket: Its place in the workspace.
-            today: The UTC day of the answer.
-            states: States that stand in for the drawn ones, by node address.
+            bucket: Its position in the workspace.
+            now: The time of the answer, in UTC.
+            states: States that replace the drawn ones, by node address.
         """
-        midnight = datetime.combine(today, time(), UTC)
         answer: list[JsonObject] = []
         for member in self._members(bucket):
             node = _node(self._seed, member)
-            reading = _reading(self._seed, member, today)
+            reading = _reading(self._seed, member, now.date())
             state = states.get(node.ip, reading.state)
             item: JsonObject = {
                 "ip": node.ip,
@@ -148,27 +146,28 @@ class Account:
             }
             if state != OFFLINE:  # nothing to measure; the vendor's types call the field optional
                 item["latency_ms"] = reading.last_ms
-            item["lastUpdated"] = _stamp(midnight - _age(state, reading.age))
+            item["lastUpdated"] = _stamp(_last_report(state, node.phase, now))
             answer.append(item)
         return answer
 
     def daily(
-        self, bucket: int, day: date, today: date, states: Mapping[str, str]
+        self, bucket: int, day: date, now: datetime, states: Mapping[str, str]
     ) -> list[JsonObject]:
-        """Return a bucket's node figures for one day, in the wire's own form.
+        """Return a bucket's node figures for one day, as sent over HTTP.
 
-        A day that is yet to come, or from before the account was opened, has none.
+        A day in the future, or before the account was opened, has none.
 
         Args:
-            bucket: Its place in the workspace.
+            bucket: Its position in the workspace.
             day: The UTC day.
-            today: The UTC day of the answer.
-            states: States that stand in for the drawn ones, by node address; today's only.
+            now: The time of the answer, in UTC.
+            states: States that replace the drawn ones of today, by node address.
         """
+        today = now.date()
         if not OPENED <= day <= today:
             return []
         begin = datetime.combine(day, time(), UTC)
-        end = begin if day == today else begin + timedelta(hours=23, minutes=59, seconds=59)
+        end = now if day == today else begin + timedelta(hours=23, minutes=59, seconds=59)
         answer: list[JsonObject] = []
         for member in self._members(bucket):
             node = _node(self._seed, member)
@@ -182,7 +181,7 @@ class Account:
                     "avg_latency_ms": reading.avg_ms,
                     "version": node.version,
                     "node_status": state,
-                    "last_updated": _stamp(max(begin, end - _age(state, reading.age))),
+                    "last_updated": _stamp(max(begin, _last_report(state, node.phase, end))),
                     "last_latency_ms": reading.last_ms,
                 }
             )
@@ -199,20 +198,23 @@ def _node(seed: int, member: int) -> _Node:
     turn, place = divmod(member, len(_REGIONS))
     region, provider, base_ms = _REGIONS[place]
     (share,) = draws(1, seed, "version", member)
+    (phase,) = draws(1, seed, "phase", member)
     return _Node(
-        # Private addresses: whoever tries to reach a node must not end up at somebody's machine.
-        # 89 and 250 have no common factor, so that the last part looks random and never repeats.
+        # Private addresses: a program that connects to a node must not reach a stranger's machine.
+        # 89 and 250 have no common factor, so the last part looks random and never repeats.
         ip=f"10.{16 + place}.{turn // 250}.{(turn * 89 + place * 53) % 250 + 1}",
         region=region,
         host=f"*-{region}-{provider}.flashback.tech",
         version=next(version for version, upto in _VERSIONS if share < upto),
         base_ms=base_ms,
+        phase=phase,
     )
 
 
 @lru_cache(maxsize=4096)
 def _reading(seed: int, member: int, day: date) -> _Reading:
-    fate, uptime, age, last, avg = draws(5, seed, "reading", member, day)
+    # The third number is unused. Drawing four would change the figures of every seed.
+    fate, uptime, _, last, avg = draws(5, seed, "reading", member, day)
     base_ms = _node(seed, member).base_ms
     state = ONLINE
     if fate < _OFFLINE_SHARE:
@@ -222,7 +224,6 @@ def _reading(seed: int, member: int, day: date) -> _Reading:
     return _Reading(
         state=state,
         uptime=uptime,
-        age=age,
         last_ms=int(base_ms * (0.85 + 0.3 * last)),
         avg_ms=round(base_ms * (0.95 + 0.1 * avg), 1),
     )
@@ -233,10 +234,18 @@ def _uptime(state: str, share: float) -> float:
     return round(low + (high - low) * share, 2)
 
 
-def _age(state: str, share: float) -> timedelta:
-    """How long ago the node was last heard of: seconds, or hours for one that is down."""
-    low, high = {ONLINE: (1, 59), OFFLINE: (3_600, 21_600)}.get(state, (120, 1_800))
-    return timedelta(seconds=int(low + (high - low) * share))
+def _last_report(state: str, phase: float, now: datetime) -> datetime:
+    """Return when a node last reported, as known at `now`.
+
+    A node reports once in each period of its state, so the time changes in steps, as it does with
+    real reports. It is never in the future, nor before the account was opened.
+    """
+    # Seconds: the least age of the last report, and the age at which the next one replaces it.
+    least, most = {ONLINE: (0, 60), OFFLINE: (3_600, 21_600)}.get(state, (120, 1_800))
+    period = most - least
+    latest = int((now - _OPENED_AT).total_seconds()) - least
+    reported = latest - (latest - int(phase * period)) % period
+    return min(now, _OPENED_AT + timedelta(seconds=max(0, reported)))
 
 
 def _stamp(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: outages, failures of one bucket, and too many requests."""
+"""Deliberate faults: outages, failures of one bucket, and a rate limit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from attrs import define
 
 from flashback_async.sandbox.data import draws
 
-# Without it, sums of fractions would now and then refuse who waited exactly as long as told.
+# Without this tolerance, sums of fractions would sometimes refuse a caller that waited as told.
 _ROUNDING = 1e-9
 
 
 @define
 class Failure:
-    """A bucket's next answers: an error instead of the figures."""
+    """An error that replaces a bucket's next answers."""
 
     status: int
     retry_after: int | None
@@ -23,18 +23,18 @@ class Failure:
 
 
 class FailureBook:
-    """Keeps which buckets are to fail, and how often still."""
+    """The failures that are planned, by bucket."""
 
     def __init__(self) -> None:
-        """Start with no failure planned."""
+        """Plan no failure."""
         self._planned: dict[str, Failure] = {}
 
     def plan(self, bucket_id: str, failure: Failure) -> None:
-        """Plan a bucket's next failures, in place of those still planned for it."""
+        """Plan a bucket's next failures; they replace the remaining ones."""
         self._planned[bucket_id.lower()] = failure
 
     def take(self, bucket_ids: Iterable[str]) -> Failure | None:
-        """Use up one failure of the first of these buckets that has one; None if none has."""
+        """Return one failure of the first bucket that has one, and count it; None if none has."""
         for bucket_id in map(str.lower, bucket_ids):
             failure = self._planned.get(bucket_id)
             if failure is not None:
@@ -46,7 +46,7 @@ class FailureBook:
 
 
 class Throttle:
-    """Allows a steady rate of requests, with bursts of up to one second's worth."""
+    """A rate limit that allows bursts of up to one second's worth."""
 
     def __init__(self, rate: float) -> None:
         """Start with a full allowance.
@@ -60,10 +60,10 @@ class Throttle:
         self._updated: float | None = None
 
     def wait(self, now: float) -> int:
-        """Return 0 and count the request, or the whole seconds after which to come again.
+        """Return 0 and count the request, or return the whole seconds to wait before a retry.
 
         Args:
-            now: The time in seconds, on a clock that never goes back.
+            now: The time in seconds, on a monotonic clock.
         """
         elapsed = 0.0 if self._updated is None else now - self._updated
         self._updated = now
@@ -71,10 +71,10 @@ class Throttle:
         if self._allowance >= 1 - _ROUNDING:
             self._allowance -= 1
             return 0
-        # Header and limit agree: who waits that long finds at least one request allowed.
+        # The wait is rounded up, so a caller that waits that long is allowed one request.
         return max(1, math.ceil((1 - self._allowance) / self._rate))
 
 
 def strikes(seed: int, request: int, error_rate: float) -> bool:
-    """Tell whether the n-th request meets an outage: always the same ones for the same seed."""
+    """Return whether the n-th request meets an outage, which seed and number alone decide."""
     return draws(1, seed, "outage", request)[0] < error_rate

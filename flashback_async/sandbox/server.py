@@ -1,4 +1,4 @@
-"""The sandbox itself: a local server that starts, can be told to fail, and stops."""
+"""The sandbox: a local server that can be started, told to fail, and closed."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from flashback_async.sandbox.faults import Failure
 _HOST = "127.0.0.1"
 _MAX_BUCKETS = 1_000_000
 _MAX_NODES = 10_000
-_A_TIMER = 1e-6  # seconds; asyncio.sleep(0) would set none
 
 
 class Sandbox:
-    """Serve the Flashback API on this machine, with an account that is made up from a seed.
+    """A Flashback API on this machine, with an account that is generated from a seed.
 
-    It speaks HTTP on the loopback interface and needs no network. The same seed gives the same
-    buckets, nodes and figures for the same day, on every machine. Use it as an asynchronous context
+    It serves HTTP on the loopback interface and needs no network. The same seed and the same time
+    give the same buckets, nodes and figures on every machine. Use it as an asynchronous context
     manager, or call `start` and `close`.
 
     Args:
-        buckets: Buckets in the workspace, 0 to 1,000,000.
-        nodes: Nodes of each bucket, 0 to 10,000.
-        seed: Picks the account; any whole number.
-        latency: Seconds that every answer takes longer, 0 or more.
-        error_rate: Share of requests that are answered with 503, 0 to 1; which ones depends on the
-            seed and on the number of the request.
-        rate_limit: Requests per second, 0.001 or more, beyond which it answers 429 with
-            `Retry-After`; one second's worth may come at once. None sets no limit.
-        port: Port to listen on, 0 to 65535; 0 takes a free one.
-        now: Returns the time, with a time zone, for looking at another day. None is the real time.
+        buckets: Number of buckets in the workspace, 0 to 1,000,000.
+        nodes: Number of nodes of each bucket, 0 to 10,000.
+        seed: Selects the account; any whole number.
+        latency: Seconds by which every answer is delayed, 0 or more.
+        error_rate: Share of requests that are answered with 503, 0 to 1. Seed and number of a
+            request decide whether it is one of them.
+        rate_limit: Requests per second, 0.001 or more. Further requests are answered with 429 and
+            `Retry-After`; bursts of one second's worth are allowed. None sets no limit.
+        port: Port to listen on, 0 to 65535; 0 selects a free one.
+        now: Returns the time, with a time zone. None is the real time.
 
     Raises:
         ValueError: An argument is out of its range; the message names it.
@@ -76,74 +75,77 @@ class Sandbox:
         )
         self._port = port
         self._server: Connections | None = None
-        self._listener: asyncio.Server | None = None
         self._base_url: str | None = None
+        self._lock = asyncio.Lock()
+        self._lock_loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def token(self) -> str:
-        """The one bearer token that it accepts."""
+        """The only bearer token that is accepted."""
         return self._account.token
 
     @property
     def bucket_ids(self) -> tuple[str, ...]:
-        """The ids of every bucket in the workspace."""
+        """The ids of all buckets in the workspace."""
         return self._account.bucket_ids
 
     @property
     def forbidden_ids(self) -> tuple[str, ...]:
-        """The ids of some buckets outside the workspace, which are answered with 403."""
+        """The ids of some buckets outside the workspace; requests for them get a 403."""
         return self._account.forbidden_ids
 
     @property
     def requests(self) -> int:
-        """How many requests it has served since it was made, refused ones included."""
+        """The number of requests received since it was created, including refused ones."""
         return self._api.requests
 
     @property
     def base_url(self) -> str:
-        """The URL to give to a client; after `close` it is the one that was served last.
+        """The `base_url` for a client; after `close`, the last one that was served.
 
         Raises:
-            RuntimeError: It was never started, so there is no port yet.
+            RuntimeError: The sandbox has never been started, so it has no port yet.
         """
         if self._base_url is None:
             raise RuntimeError("the sandbox has no base_url before it is started")
         return self._base_url
 
     async def start(self) -> None:
-        """Start to listen; a sandbox that was closed can be started again.
+        """Start to listen. A sandbox that was closed can be started again.
+
+        If it is cancelled, nothing is left listening.
 
         Raises:
-            RuntimeError: It is already running.
+            RuntimeError: The sandbox is already running.
             OSError: The port is taken.
         """
-        if self._server is not None:
-            raise RuntimeError("the sandbox is already running")
-        self._server = Connections(self._api.handle)
-        loop = asyncio.get_running_loop()
-        try:
-            # The backlog holds a crowd of clients that all connect at once.
-            self._listener = await loop.create_server(
-                self._server, _HOST, self._port, backlog=1_024
-            )
-        except BaseException:
-            self._server = None
-            raise
-        self._base_url = f"http://{_HOST}:{self._listener.sockets[0].getsockname()[1]}"
+        async with self._one_at_a_time():
+            if self._server is not None:
+                raise RuntimeError("the sandbox is already running")
+            server = Connections(self._api.handle)
+            port = await server.listen(_HOST, self._port)
+            self._server = server
+            self._base_url = f"http://{_HOST}:{port}"
 
     async def close(self) -> None:
-        """Stop at once: cut every connection, calls under way included; closing twice is fine."""
-        # A listener that closes between the two steps in which asyncio takes a connection loses
-        # that connection's socket. A timer comes due after the first step, and who waits for it
-        # goes on after the second.
-        await asyncio.sleep(_A_TIMER)
-        server, self._server = self._server, None
-        listener, self._listener = self._listener, None
-        if server is None or listener is None:
-            return
-        listener.close()
-        await server.disconnect()
-        await listener.wait_closed()
+        """Stop listening and abort every connection, including requests in flight.
+
+        A start in progress finishes first. Closing a sandbox that is not running does nothing.
+        """
+        async with self._one_at_a_time():
+            server, self._server = self._server, None
+            if server is not None:
+                await server.close()
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """Return the lock that `start` and `close` hold.
+
+        A lock serves one event loop only, but the sandbox may be started in one after another.
+        """
+        loop = asyncio.get_running_loop()
+        if self._lock_loop is not loop:
+            self._lock_loop, self._lock = loop, asyncio.Lock()
+        return self._lock
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
@@ -156,26 +158,26 @@ class Sandbox:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop at once."""
+        """Close the sandbox."""
         await self.close()
 
     def node_ips(self, bucket_id: str) -> tuple[str, ...]:
         """Return the addresses of a bucket's nodes, for use with `set_state`.
 
         Raises:
-            ValueError: The workspace holds no such bucket.
+            ValueError: The workspace has no such bucket.
         """
         return self._account.node_ips(self._find(bucket_id))
 
     def set_state(self, bucket_id: str, ip: str, state: str) -> None:
-        """Put a node into a state, as this bucket sees it from now on.
+        """Set the state of a node, as reported for this bucket from now on.
 
-        It shows in the bucket's status and in today's node statistics, until it is set anew.
+        It appears in the bucket's status and in today's node statistics until it is set again.
 
         Args:
             bucket_id: A bucket of the workspace.
             ip: The address of one of its nodes.
-            state: Any text; the API itself says ONLINE, OFFLINE or DISCONNECTED.
+            state: Any text; the real API sends ONLINE, OFFLINE or DISCONNECTED.
 
         Raises:
             ValueError: There is no such bucket or node, or the state is not text.
@@ -189,16 +191,16 @@ class Sandbox:
     def fail(
         self, bucket_id: str, status: int = 503, times: int = 1, *, retry_after: int | None = None
     ) -> None:
-        """Answer the next requests that concern a bucket with an error.
+        """Answer the next requests for a bucket with an error.
 
-        These are its status, its node statistics, and lists of statistics that name it. A second
-        call replaces what is left of the first.
+        They are requests for its status, its node statistics, and lists of statistics that name it.
+        A second call replaces the failures that remain of the first.
 
         Args:
             bucket_id: A bucket of the workspace, or one of `forbidden_ids`.
             status: The HTTP status, 400 to 599.
-            times: How many answers, 1 or more.
-            retry_after: Whole seconds for a `Retry-After` header, 0 or more; None sends none.
+            times: Number of answers, 1 or more.
+            retry_after: Seconds for a `Retry-After` header, 0 or more; None sends no header.
 
         Raises:
             ValueError: There is no such bucket, or an argument is out of its range.

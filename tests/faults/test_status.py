@@ -41,7 +41,7 @@ from tests.faults.harness.answers import (
     status_body,
 )
 from tests.faults.harness.clock import FakeClock
-from tests.faults.harness.fault import Fault
+from tests.faults.harness.fault import GUARD, Fault
 
 KIB = 2**10
 
@@ -406,7 +406,7 @@ async def test_S08_rejected_token_ends_the_run(fault: Fault, lazily: bool):
             yield bucket_id
 
     keys = source() if lazily else ids(200)
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(GUARD):
         outcomes = [o async for o in client.status.iter_many(keys, concurrency=8)]
     sent = len(fault.server.requests)
     assert 20 < sent <= 21 + 8

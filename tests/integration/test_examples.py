@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -149,16 +149,7 @@ async def watching(
         yield process
 
 
-@pytest.fixture
-def _heed_ctrl_c() -> Iterator[None]:
-    """A job that a shell runs in the background ignores Ctrl-C, and so do those that it starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @posix_signals
-@pytest.mark.usefixtures("_heed_ctrl_c")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 async def test_watch_prints_changes_alone_and_stops_cleanly(sandbox: Sandbox, name: str) -> None:
     bucket_id = sandbox.bucket_ids[0]

@@ -20,6 +20,7 @@ TODAY = "2024-01-15T00:00:00.000Z"
 FORBIDDEN = {"success": False, "message": "Insufficient permissions"}
 UNKNOWN = {"success": False, "message": "Bucket or user not found"}
 BAD_DAY = {"success": False, "message": "Invalid date format"}
+JSON = {"Content-Type": "application/json"}
 NO_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -75,6 +76,14 @@ def raw_get(sandbox, target, *lines):
     if not any(line.lower().startswith("authorization") for line in lines):
         head.append(f"Authorization: Bearer {sandbox.token}")
     return "\r\n".join([*head, "", ""]).encode()
+
+
+def raw_post(sandbox, *lines):
+    """Return the bytes of a correct request for node statistics, but for the type of its body."""
+    body = b'{"day":"2024-01-15"}'
+    target = f"/bucket/{sandbox.bucket_ids[0]}/stats"
+    head = raw_get(sandbox, target, *lines, f"Content-Length: {len(body)}")
+    return head.replace(b"GET", b"POST", 1) + body
 
 
 # --------------------------------------------------------------------------- the three endpoints
@@ -161,21 +170,45 @@ async def test_two_sandboxes_of_one_seed_say_the_same():
 
 async def test_without_a_clock_it_is_now():
     async with serving(buckets=1, nodes=50, now=None) as (sandbox, call):
+        began = datetime.now(UTC)
         body = await call("GET", f"/bucket/{sandbox.bucket_ids[0]}/status")
-        for item in body["nodeStatus"]:
-            updated = datetime.fromisoformat(item["lastUpdated"])
-            assert timedelta(0) < datetime.now(UTC) - updated < timedelta(hours=31)
+        ended = datetime.now(UTC)
+    for item in body["nodeStatus"]:
+        updated = datetime.fromisoformat(item["lastUpdated"])
+        assert updated <= ended
+        longest = timedelta(minutes=1) if item["status"] == "ONLINE" else timedelta(hours=6)
+        assert updated > began - longest - timedelta(seconds=1)  # the answer has whole seconds
 
 
-async def test_an_answer_is_the_same_the_whole_day_long():
+async def test_a_first_look_finds_online_nodes_updated_within_the_last_minute():
+    async with serving(buckets=1, nodes=50) as (sandbox, call):
+        path = f"/bucket/{sandbox.bucket_ids[0]}"
+        status = await call("GET", f"{path}/status")
+        stats = await call("POST", f"{path}/stats", json={"day": TODAY})
+    updated = [i["lastUpdated"] for i in status["nodeStatus"] if i["status"] == "ONLINE"]
+    assert updated == [
+        i["last_updated"] for i in stats["nodeStats"] if i["node_status"] == "ONLINE"
+    ]
+    assert len(updated) > 40
+    for text in updated:
+        age = NOW - datetime.fromisoformat(text)
+        assert timedelta(0) <= age < timedelta(minutes=1)
+
+
+async def test_all_but_the_time_of_the_update_is_the_same_the_whole_day_long():
+    def timeless(body):
+        (nodes,) = (value for value in body.values() if isinstance(value, list))
+        return [{k: v for k, v in node.items() if "pdated" not in k} for node in nodes]
+
     clock = [NOW]
     async with serving(buckets=1, now=lambda: clock[0]) as (sandbox, call):
         path = f"/bucket/{sandbox.bucket_ids[0]}"
-        day = {"day": NOW.date().isoformat()}
-        first = await call("GET", f"{path}/status"), await call("POST", f"{path}/stats", json=day)
-        clock[0] += timedelta(seconds=2)
-        again = await call("GET", f"{path}/status"), await call("POST", f"{path}/stats", json=day)
-    assert first == again
+        seen = []
+        for _ in range(2):
+            seen.append(timeless(await call("GET", f"{path}/status")))
+            seen.append(timeless(await call("POST", f"{path}/stats", json={"day": TODAY})))
+            clock[0] += timedelta(hours=9)
+    assert seen[:2] == seen[2:]
 
 
 async def test_figures_move_on_with_the_clock():
@@ -309,8 +342,46 @@ async def test_every_way_to_write_a_day_is_the_same_utc_day(served, day):
 )
 async def test_whatever_is_no_day_is_a_bad_request(served, body):
     sandbox, call = served
-    answer = await call("POST", f"/bucket/{sandbox.bucket_ids[0]}/stats", data=body)
+    target = f"/bucket/{sandbox.bucket_ids[0]}/stats"
+    answer = await call("POST", target, data=body, headers=JSON)
     assert (call.status, answer) == (400, BAD_DAY)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["Content-Type:"],
+        ["Content-Type: text/plain"],
+        ["Content-Type: text/plain; charset=utf-8"],
+        ["Content-Type: application/octet-stream"],
+        ["Content-Type: application/x-www-form-urlencoded"],
+        ["Content-Type: application/json-patch+json"],
+        ["Content-Type: application"],
+        ["Content-Type: text/plain; application/json"],
+    ],
+)
+async def test_a_day_that_is_not_declared_as_json_is_a_bad_request(served, lines):
+    sandbox, _ = served
+    answer = await raw(sandbox, raw_post(sandbox, *lines))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert body == {"success": False, "message": "Content-Type must be application/json"}
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+        'Application/JSON ; charset="utf-8"; x=y',
+    ],
+)
+async def test_json_may_be_declared_in_any_case_and_with_parameters(served, media_type):
+    sandbox, _ = served
+    answer = await raw(sandbox, raw_post(sandbox, f"content-type: {media_type}"))
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_day_to_come_has_no_figures(served):
@@ -323,12 +394,12 @@ async def test_a_day_to_come_has_no_figures(served):
 async def test_a_compressed_body_is_read_and_a_broken_one_is_refused(served):
     sandbox, call = served
     target = f"/bucket/{sandbox.bucket_ids[0]}/stats"
-    headers = {"Content-Encoding": "gzip"}
+    headers = JSON | {"Content-Encoding": "gzip"}
     body = gzip.compress(json.dumps({"day": TODAY}).encode())
     await call("POST", target, data=body, headers=headers)
     assert call.status == 200
-    await call("POST", target, data=b"not gzip at all", headers=headers)
-    assert call.status == 400
+    body = await call("POST", target, data=b"not gzip at all", headers=headers)
+    assert (call.status, body) == (400, {"success": False, "message": "Malformed request body"})
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -340,7 +411,8 @@ async def test_a_large_body_is_refused(served, chunked):
             yield b" " * 1_000
 
     data = chunks() if chunked else b" " * 70_000
-    body = await call("POST", f"/bucket/{sandbox.bucket_ids[0]}/stats", data=data)
+    target = f"/bucket/{sandbox.bucket_ids[0]}/stats"
+    body = await call("POST", target, data=data, headers=JSON)
     assert (call.status, body["success"]) == (413, False)
 
 
@@ -573,6 +645,121 @@ async def test_it_is_started_once_at_a_time():
         assert sandbox.base_url == url
 
 
+async def is_listening(sandbox):
+    parts = urlsplit(sandbox.base_url)
+    try:
+        _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return True
+
+
+@pytest.fixture
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_close_during_start_leaves_nothing_listening(turns, free_port):
+    sandbox = Sandbox(buckets=1, port=free_port)
+    starting = asyncio.create_task(sandbox.start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if not turns:
+        await sandbox.close()  # it has not begun to start, so there is nothing to close
+    await asyncio.sleep(0)
+    await sandbox.close()
+    await starting
+    assert not await is_listening(sandbox)
+    async with sandbox:
+        assert await is_listening(sandbox)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_start_that_is_cancelled_leaves_nothing_listening(turns, free_port):
+    sandbox = Sandbox(buckets=1, port=free_port)
+    starting = asyncio.create_task(sandbox.start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if not starting.cancel():
+        await sandbox.close()  # it was started by then
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", free_port)
+    async with sandbox:
+        assert await is_listening(sandbox)
+
+
+async def test_of_two_starts_at_once_the_second_is_refused():
+    sandbox = Sandbox(buckets=1)
+    first, second = await asyncio.gather(sandbox.start(), sandbox.start(), return_exceptions=True)
+    assert first is None
+    assert isinstance(second, RuntimeError)
+    assert await is_listening(sandbox)
+    await sandbox.close()
+    assert not await is_listening(sandbox)
+
+
+async def test_each_of_two_closes_at_once_returns_when_everything_is_closed():
+    others = asyncio.all_tasks()
+    sandbox = Sandbox(buckets=1, latency=3_600)
+    await sandbox.start()
+    _, writer = await open_idle(sandbox)
+    writer.write(raw_get(sandbox, "/bucket/stats"))
+    await until(lambda: sandbox.requests == 1)
+    ours = asyncio.current_task()
+
+    async def close():
+        await sandbox.close()
+        return asyncio.all_tasks() - others - {ours, *closing}
+
+    closing = [asyncio.create_task(close()) for _ in range(2)]
+    assert await asyncio.gather(*closing) == [set(), set()]
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_close_that_is_cancelled_has_closed_all_the_same(turns):
+    others = asyncio.all_tasks()
+    sandbox = Sandbox(buckets=1, latency=3_600)
+    await sandbox.start()
+    _, writer = await open_idle(sandbox)
+    writer.write(raw_get(sandbox, "/bucket/stats"))
+    await until(lambda: sandbox.requests == 1)
+    closing = asyncio.create_task(sandbox.close())
+    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await closing
+    assert not await is_listening(sandbox)
+    await until(lambda: asyncio.all_tasks() == others)
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    async with sandbox:
+        assert await is_listening(sandbox)
+
+
+def test_one_event_loop_after_another_may_start_and_close_it():
+    sandbox = Sandbox(buckets=1)
+
+    async def race():
+        await asyncio.gather(sandbox.start(), sandbox.close())
+        assert not await is_listening(sandbox)
+
+    for _ in range(2):
+        asyncio.run(race())
+
+
 async def test_a_port_of_ones_own_choice_must_be_free():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -595,7 +782,8 @@ async def test_closing_cuts_every_connection_and_leaves_no_task():
     assert (await idle.readline()).startswith(b"HTTP/1.1 404 ")
     post = get.replace(b"GET", b"POST").replace(b"status", b"stats")
     post = post.replace(NO_ID.encode(), sandbox.bucket_ids[0].encode())
-    body_to_come.write(post.replace(b"\r\n\r\n", b"\r\nContent-Length: 90\r\n\r\n{"))
+    head = b"\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n"
+    body_to_come.write(post.replace(b"\r\n\r\n", head + b"{"))
     deaf.transport.pause_reading()
     deaf.write(raw_get(sandbox, "/bucket/stats"))
     await until(lambda: sandbox.requests == 3)

@@ -46,8 +46,8 @@ def test_an_account_is_the_same_however_it_is_reached():
     for bucket in reversed(range(10)):
         assert first.stats(bucket, TODAY) == second.stats(bucket, TODAY)
     for bucket in range(10):
-        assert first.status(bucket, TODAY, {}) == second.status(bucket, TODAY, {})
-        assert first.daily(bucket, TODAY, TODAY, {}) == second.daily(bucket, TODAY, TODAY, {})
+        assert first.status(bucket, NOW, {}) == second.status(bucket, NOW, {})
+        assert first.daily(bucket, TODAY, NOW, {}) == second.daily(bucket, TODAY, NOW, {})
 
 
 def test_a_larger_account_holds_the_smaller_one():
@@ -105,16 +105,16 @@ def test_some_buckets_shrink_and_most_grow(account):
 def test_nothing_was_counted_before_the_account_was_opened(account):
     stats = account.stats(0, OPENED - timedelta(days=1))
     assert [stats[name] for name in stats if name != "bucketId"] == ["0"] * 4
-    assert account.daily(0, OPENED - timedelta(days=1), TODAY, {}) == []
-    assert len(account.daily(0, OPENED, TODAY, {})) == 20
+    assert account.daily(0, OPENED - timedelta(days=1), NOW, {}) == []
+    assert len(account.daily(0, OPENED, NOW, {})) == 20
 
 
 def test_a_day_to_come_has_no_figures(account):
-    assert account.daily(0, TODAY + timedelta(days=1), TODAY, {}) == []
+    assert account.daily(0, TODAY + timedelta(days=1), NOW, {}) == []
 
 
 def test_the_fleet_looks_real(account):
-    items = [item for n in range(400) for item in account.status(n, TODAY, {})]
+    items = [item for n in range(400) for item in account.status(n, NOW, {})]
     states = Counter(item["status"] for item in items)
     assert 0.01 < states["OFFLINE"] / len(items) < 0.06
     assert 0.005 < states["DISCONNECTED"] / len(items) < 0.05
@@ -128,7 +128,7 @@ def test_the_fleet_looks_real(account):
 def test_latency_depends_on_the_region(account):
     by_region = {}
     for n in range(400):
-        for item in account.status(n, TODAY, {}):
+        for item in account.status(n, NOW, {}):
             if item["status"] == "OFFLINE":
                 assert "latency_ms" not in item
             else:
@@ -145,8 +145,8 @@ def test_a_bucket_has_the_nodes_asked_for_each_with_its_own_address(nodes):
     for bucket in range(3):
         ips = account.node_ips(bucket)
         assert len(set(ips)) == nodes
-        assert tuple(item["ip"] for item in account.status(bucket, TODAY, {})) == ips
-        assert tuple(item["ip"] for item in account.daily(bucket, TODAY, TODAY, {})) == ips
+        assert tuple(item["ip"] for item in account.status(bucket, NOW, {})) == ips
+        assert tuple(item["ip"] for item in account.daily(bucket, TODAY, NOW, {})) == ips
     assert all(0 <= int(part) <= 255 for ip in ips for part in ip.split("."))
 
 
@@ -154,7 +154,7 @@ def test_a_node_that_two_buckets_share_reads_the_same_in_both(account):
     seen = {}
     shared = 0
     for n in range(400):
-        for item in account.status(n, TODAY, {}):
+        for item in account.status(n, NOW, {}):
             shared += item["ip"] in seen
             assert seen.setdefault(item["ip"], item) == item
     assert shared
@@ -163,12 +163,12 @@ def test_a_node_that_two_buckets_share_reads_the_same_in_both(account):
 def test_a_past_day_was_heard_of_within_that_day(account):
     day = TODAY - timedelta(days=9)
     for n in range(400):
-        for item in account.daily(n, day, TODAY, {}):
+        for item in account.daily(n, day, NOW, {}):
             assert moment(item["last_updated"]).date() == day
 
 
 def test_uptime_and_averages_go_with_the_state(account):
-    items = [item for n in range(400) for item in account.daily(n, TODAY, TODAY, {})]
+    items = [item for n in range(400) for item in account.daily(n, TODAY, NOW, {})]
     ranges = {"ONLINE": (99, 100), "OFFLINE": (0, 60), "DISCONNECTED": (70, 97)}
     assert {item["node_status"] for item in items} == set(ranges)
     for item in items:
@@ -179,18 +179,72 @@ def test_uptime_and_averages_go_with_the_state(account):
         assert item["host"].endswith(".flashback.tech")
 
 
-def test_the_status_of_today_was_updated_shortly_before_midnight(account):
-    for n in range(400):
-        for item in account.status(n, TODAY, {}):
-            age = datetime.combine(TODAY, time(), UTC) - moment(item["lastUpdated"])
-            limit = timedelta(minutes=1) if item["status"] == "ONLINE" else timedelta(hours=6)
-            assert timedelta(0) <= age <= limit
+MOMENTS = st.timedeltas(timedelta(0), timedelta(days=7_670)).map(
+    lambda passed: datetime.combine(OPENED, time(), UTC) + passed
+)
+AGES = {"ONLINE": (0, 60), "DISCONNECTED": (120, 1_800), "OFFLINE": (3_600, 21_600)}  # seconds
 
 
-def test_todays_figures_are_of_today_and_not_in_the_future(account):
+def check_age(state, now, updated):
+    least, most = (timedelta(seconds=seconds) for seconds in AGES[state])
+    opened = datetime.combine(OPENED, time(), UTC)
+    assert updated >= opened
+    assert updated <= now - least or updated == opened
+    assert updated > now - most - timedelta(seconds=1)  # the answer has whole seconds
+
+
+@given(bucket=st.integers(0, 399), now=MOMENTS)
+def test_a_status_was_updated_as_long_ago_as_its_state_says(account, bucket, now):
+    for item in account.status(bucket, now, {}):
+        check_age(item["status"], now, moment(item["lastUpdated"]))
+
+
+def test_every_state_has_its_age(account):
+    seen = set()
     for n in range(400):
-        for item in account.daily(n, TODAY, TODAY, {}):
-            assert moment(item["last_updated"]) == datetime.combine(TODAY, time(), UTC)
+        for item in account.status(n, NOW, {}):
+            seen.add(item["status"])
+            check_age(item["status"], NOW, moment(item["lastUpdated"]))
+    assert seen == set(AGES)
+
+
+@given(bucket=st.integers(0, 399), now=MOMENTS)
+def test_todays_figures_are_as_old_as_the_status_but_of_today(account, bucket, now):
+    begin = datetime.combine(now.date(), time(), UTC)
+    status = account.status(bucket, now, {})
+    stats = account.daily(bucket, now.date(), now, {})
+    for current, daily in zip(status, stats, strict=True):
+        assert moment(daily["last_updated"]) == max(begin, moment(current["lastUpdated"]))
+
+
+@given(
+    bucket=st.integers(0, 399),
+    now=MOMENTS,
+    later=st.timedeltas(timedelta(0), timedelta(days=2)),
+)
+def test_an_online_node_is_never_heard_of_earlier_than_before(account, bucket, now, later):
+    before = account.status(bucket, now, {})
+    after = account.status(bucket, now + later, {})
+    for was, then in zip(before, after, strict=True):
+        if then["status"] == "ONLINE":
+            assert then["lastUpdated"] >= was["lastUpdated"]
+
+
+def test_a_node_that_is_online_is_heard_of_once_a_minute(account):
+    stamps = {}
+    for second in range(120):
+        for item in account.status(3, NOW + timedelta(seconds=second), {}):
+            if item["status"] == "ONLINE":
+                stamps.setdefault(item["ip"], set()).add(item["lastUpdated"])
+    assert stamps
+    assert {len(seen) for seen in stamps.values()} <= {2, 3}
+    assert len({min(seen) for seen in stamps.values()}) > 1  # not all at once
+
+
+def test_no_update_is_in_the_future_even_before_the_account_was_opened(account):
+    now = datetime(2019, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    for item in account.status(0, now, {}):
+        assert moment(item["lastUpdated"]) <= now
 
 
 def test_states_change_from_day_to_day(account):
@@ -198,7 +252,7 @@ def test_states_change_from_day_to_day(account):
         return {
             item["ip"]
             for n in range(400)
-            for item in account.daily(n, day, TODAY, {})
+            for item in account.daily(n, day, NOW, {})
             if item["node_status"] == "OFFLINE"
         }
 
@@ -207,16 +261,16 @@ def test_states_change_from_day_to_day(account):
 
 @pytest.mark.parametrize("state", ["OFFLINE", "ONLINE", "ON FIRE"])
 def test_a_state_that_was_set_replaces_the_drawn_one_today_only(account, state):
-    drawn = {item["ip"]: item["node_status"] for item in account.daily(0, TODAY, TODAY, {})}
+    drawn = {item["ip"]: item["node_status"] for item in account.daily(0, TODAY, NOW, {})}
     ip = next(ip for ip in drawn if drawn[ip] != state)
     states = {ip: state}
-    status = {item["ip"]: item for item in account.status(0, TODAY, states)}
+    status = {item["ip"]: item for item in account.status(0, NOW, states)}
     assert status[ip]["status"] == state
     assert ("latency_ms" in status[ip]) == (state != "OFFLINE")
-    today = {item["ip"]: item for item in account.daily(0, TODAY, TODAY, states)}
+    today = {item["ip"]: item for item in account.daily(0, TODAY, NOW, states)}
     assert {ip: item["node_status"] for ip, item in today.items()} == drawn | states
     yesterday = TODAY - timedelta(days=1)
-    assert account.daily(0, yesterday, TODAY, states) == account.daily(0, yesterday, TODAY, {})
+    assert account.daily(0, yesterday, NOW, states) == account.daily(0, yesterday, NOW, {})
 
 
 @given(key=st.lists(st.integers() | st.text(st.characters(exclude_categories=["Cs"]))))
