@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from flashback_async import errors
-from flashback_async.errors import APIError, DecodeError, FlashbackError, show
+from flashback_async.errors import APIError, DecodeError, FlashbackError, seconds, show
 
 # Each class with its parents, as documented.
 TREE = {
@@ -70,7 +70,7 @@ def test_the_tree_is_the_documented_one():
     defined = {
         name: value
         for name, value in vars(errors).items()
-        if isinstance(value, type) and value.__module__ == errors.__name__
+        if isinstance(value, type) and issubclass(value, FlashbackError)
     }
     assert set(defined) == set(TREE)
     for name, parents in TREE.items():
@@ -184,3 +184,20 @@ def test_a_message_of_any_type_can_be_shown():
 def test_a_rejected_value_is_shown_in_a_few_ascii_characters(value, shown):
     assert show(value) == shown
     assert len(shown) <= 32
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (30.0, "30 s"),
+        (7.992384761000039, "7.99 s"),
+        (0.1, "0.1 s"),
+        (0.0512, "0.0512 s"),
+        (1e9, "1000000000 s"),
+        (100.0, "100 s"),
+        (0.30000000000000004, "0.3 s"),
+        (1e-6, "1e-06 s"),
+    ],
+)
+def test_a_length_of_time_is_shown_rounded(value, shown):
+    assert seconds(value) == shown
