@@ -4,17 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("check_types.py")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_public_call_has_the_types_that_are_documented(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(FILE)],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
