@@ -1,4 +1,4 @@
-"""Frozen classes of attrs at the price of mutable ones."""
+"""Frozen attrs classes at the price of mutable ones."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ import attrs
 M = TypeVar("M", bound=attrs.AttrsInstance)
 
 
-def mutable_twin(kind: type[M]) -> Callable[..., M]:
-    """Give a class of the same layout as a frozen one, whose instances are filled directly.
+def fast_maker(kind: type[M]) -> Callable[..., M]:
+    """Return a function that makes instances of a frozen class from all of its values, in order.
 
     attrs sets each value of a frozen instance through ``object.__setattr__``, which costs twice
-    as much as all the rest of making it. An instance of the twin becomes one of the frozen class,
-    for good, when that is assigned to its ``__class__``. Python permits this between classes of
-    one layout; attrs' slot for weak references would be in the way.
+    as much as the rest of making it. The function is a mutable class of the same layout, whose
+    instances take on the frozen class once they are filled. Python permits that between classes
+    of one layout only, so ``kind`` must have slots but none for weak references.
     """
-    # The class itself, with its fields in order; typed as what its instances are going to be.
+
+    def freeze(instance: object) -> None:
+        instance.__class__ = kind
+
+    # The names and their order are those of the class; its defaults and converters are left out.
     fields = {field.name: attrs.field() for field in attrs.fields(kind)}
-    bases = getattr(kind, "__orig_bases__", (object,))
-    return attrs.make_class(f"_{kind.__name__}", fields, bases, slots=True, weakref_slot=False)
+    return attrs.make_class(
+        f"_{kind.__name__}",
+        fields,
+        getattr(kind, "__orig_bases__", (object,)),
+        class_body={"__attrs_post_init__": freeze},
+        slots=True,
+        weakref_slot=False,
+    )

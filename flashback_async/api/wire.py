@@ -13,7 +13,7 @@ import msgspec
 from cattrs.preconf.msgspec import make_converter
 
 from flashback_async.errors import DecodeError
-from flashback_async.frozen import mutable_twin
+from flashback_async.frozen import fast_maker
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
 from flashback_async.values import Misdirected, Refused
 
@@ -296,9 +296,9 @@ _STATES: dict[str | None, NodeState] = {state.value: state for state in NodeStat
 
 # A hook is for a list, since a call for each item would cost as much again as the item.
 
-_node = mutable_twin(NodeStatus)
-_stats = mutable_twin(BucketStats)
-_daily = mutable_twin(DailyNodeStats)
+_make_node = fast_maker(NodeStatus)
+_make_bucket_stats = fast_maker(BucketStats)
+_make_daily_node_stats = fast_maker(DailyNodeStats)
 
 
 def _node_statuses(items: list[_NodeStatus], _: object) -> list[NodeStatus]:
@@ -307,7 +307,7 @@ def _node_statuses(items: list[_NodeStatus], _: object) -> list[NodeStatus]:
         updated = wire.last_updated
         if updated is not None and updated.tzinfo is not UTC:
             updated = _utc(updated, "lastUpdated")
-        model = _node(
+        model = _make_node(
             wire.ip,
             wire.region,
             wire.version,
@@ -315,7 +315,6 @@ def _node_statuses(items: list[_NodeStatus], _: object) -> list[NodeStatus]:
             wire.latency_ms_ if wire.latency_ms is None else wire.latency_ms,
             updated,
         )
-        model.__class__ = NodeStatus
         models.append(model)
     return models
 
@@ -323,14 +322,13 @@ def _node_statuses(items: list[_NodeStatus], _: object) -> list[NodeStatus]:
 def _bucket_stats(items: list[_BucketStats], _: object) -> list[BucketStats]:
     models = []
     for wire in items:
-        model = _stats(
+        model = _make_bucket_stats(
             wire.bucket_id,
             _count(wire.total_count, "totalCount"),
             _count(wire.total_upload_bytes, "totalUploadBytes"),
             _count(wire.total_download_bytes, "totalDownloadBytes"),
             _count(wire.total_size_change, "totalSizeChange"),
         )
-        model.__class__ = BucketStats
         models.append(model)
     return models
 
@@ -338,7 +336,7 @@ def _bucket_stats(items: list[_BucketStats], _: object) -> list[BucketStats]:
 def _daily_node_stats(items: list[_DailyNodeStats], _: object) -> list[DailyNodeStats]:
     models = []
     for wire in items:
-        model = _daily(
+        model = _make_daily_node_stats(
             wire.ip,
             wire.host,
             wire.perc_uptime,
@@ -348,7 +346,6 @@ def _daily_node_stats(items: list[_DailyNodeStats], _: object) -> list[DailyNode
             None if wire.last_updated is None else _utc(wire.last_updated, "last_updated"),
             wire.last_latency_ms,
         )
-        model.__class__ = DailyNodeStats
         models.append(model)
     return models
 
