@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from types import new_class
+from typing import Any, TypeVar
 
 import attrs
 
@@ -15,20 +16,18 @@ def fast_maker(kind: type[M]) -> Callable[..., M]:
 
     attrs sets each value of a frozen instance through ``object.__setattr__``, which costs twice
     as much as the rest of making it. The function is a mutable class of the same layout, whose
-    instances take on the frozen class once they are filled. Python permits that between classes
-    of one layout only, so ``kind`` must have slots but none for weak references.
+    instances become those of the frozen class once they are filled. Python permits that between
+    classes of one layout only, so ``kind`` must have slots but none for weak references.
     """
-
-    def freeze(instance: object) -> None:
-        instance.__class__ = kind
-
-    # The names and their order are those of the class; its defaults and converters are left out.
-    fields = {field.name: attrs.field() for field in attrs.fields(kind)}
-    return attrs.make_class(
-        f"_{kind.__name__}",
-        fields,
-        getattr(kind, "__orig_bases__", (object,)),
-        class_body={"__attrs_post_init__": freeze},
-        slots=True,
-        weakref_slot=False,
-    )
+    names = [field.name for field in attrs.fields(kind)]
+    # Generated, as attrs does it: a second function to call would cost as much as two fields.
+    lines = [
+        f"def __init__(self, {', '.join(names)}):",
+        *(f"    self.{name} = {name}" for name in names),
+        "    self.__class__ = kind",
+    ]
+    members: dict[str, Any] = {"kind": kind}
+    exec("\n".join(lines), members)  # noqa: S102 - of nothing but field names  # nosec B102
+    body = {"__slots__": names, "__init__": members["__init__"]}
+    bases = getattr(kind, "__orig_bases__", (object,))
+    return new_class(f"_{kind.__name__}", bases, exec_body=lambda space: space.update(body))

@@ -111,14 +111,6 @@ class Attempt:
         return f"phase body, {self.received}{expected} bytes received"
 
 
-class Refused(Exception):
-    """An answer under status 200 that says ``"success": false``."""
-
-
-class Misdirected(Exception):
-    """An answer that is about another bucket than the one asked for."""
-
-
 class Clock(Protocol):
     """Time, sleep and chance, so that a test can stand in for them."""
 

@@ -30,9 +30,7 @@ from flashback_async.run import Run
 from flashback_async.values import (
     Attempt,
     Clock,
-    Misdirected,
     NoAnswer,
-    Refused,
     Request,
     Response,
     Retry,
@@ -258,7 +256,7 @@ class Call(Scope):
             self._loop_state.admission.flow.answered()
             return response
         attempt.head = response
-        failure = answers.failure_of(response, self._sent_secret, self._clock.wall())
+        failure = answers.interpret(response, self._sent_secret, self._clock.wall())
         if failure.retry is Retry.THROTTLED:
             self._throttle(failure)
         else:
@@ -303,24 +301,19 @@ class Call(Scope):
     ) -> T | FlashbackError:
         try:
             value = decode(answer.body)
-        except Misdirected as about:
-            return self._finish(self._misdirected(str(about)), answer)
-        except Refused:
-            return self._finish(answers.api_error(answer, self._sent_secret, self._clock.wall()))
         except FlashbackError as failure:
+            if answers.is_misdirected(failure):
+                self._distrust_connection()
             return self._finish(failure, answer)
         if errors_in is not None:
             for error in errors_in(value):
                 self._finish(error, answer)
         return value
 
-    def _misdirected(self, got: str) -> DecodeError:
-        # Whatever comes next on this connection may be another call's answer as well.
+    def _distrust_connection(self) -> None:
+        """Keep from reuse a connection whose next answer may also be to another call."""
         if self._attempt is not None and self._attempt.connection is not None:
             self._attempt.connection.force_close()
-        expected = answers.escape(self._request.bucket_id or "", 80)
-        shown = answers.escape(answers.redact(got, self._sent_secret), 80)
-        return DecodeError(f"$.bucketId: expected {expected}, got {shown}", path="$.bucketId")
 
     # The end.
 
@@ -361,12 +354,10 @@ class Call(Scope):
         error.bucket_id = self._request.bucket_id
         error.attempts = self._attempts
         error.elapsed = self._clock.monotonic() - self._started
-        if response is not None and isinstance(error, APIError):
-            error.request_id = answers.request_id(response, self._sent_secret)
-        if response is None and self._attempt is not None:
+        if response is None and isinstance(error, DecodeError) and self._attempt is not None:
             response = self._attempt.head
-        if response is not None and isinstance(error, DecodeError):
-            answers.complete(error, response, self._sent_secret)
+        if response is not None:
+            answers.complete(error, response, self._sent_secret, self._clock.wall())
         if len(self._request_ids) > 1:
             shown = ", ".join(answers.escape(i, 80) for i in self._request_ids)
             error._remark(f"request ids {shown}")
