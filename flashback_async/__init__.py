@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TokenProviderError,
         TransportError,
     )
+    from flashback_async.json_form import from_dict, from_json, to_dict, to_json
     from flashback_async.models import (
         BucketStats,
         BucketStatus,
@@ -80,6 +81,7 @@ _HOMES = {
         "TokenProviderError",
         "TransportError",
     ),
+    "flashback_async.json_form": ("from_dict", "from_json", "to_dict", "to_json"),
     "flashback_async.values": ("TokenProvider",),
     "flashback_async.models": (
         "BucketStats",
@@ -130,6 +132,10 @@ __all__ = [
     "TokenProviderError",
     "TransportError",
     "fan_out",
+    "from_dict",
+    "from_json",
+    "to_dict",
+    "to_json",
 ]
 
 
