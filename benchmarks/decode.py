@@ -12,7 +12,8 @@ from collections.abc import Callable
 from benchmarks.answers import bucket_id, bucket_ids, stats_body, status_parts
 from benchmarks.contenders import StatsList, Status, converter
 from benchmarks.processes import ROOT
-from flashback_async.api.wire import decode_stats, decode_status
+from flashback_async.api.stats import decode_stats
+from flashback_async.api.wire import decode_status
 
 _BLOCK = 0.004  # seconds of json.loads in a block
 _NODES = (3, 50, 500)

@@ -20,6 +20,7 @@ _NAMES = {
         EventLoopError FlashbackError InvalidArgumentError NotFoundError PermissionDeniedError
         ProtocolError RateLimitError RedirectError RequestTimeoutError ResponseTooLargeError
         ServerError TokenProviderError TransportError""",
+    "json_form": "from_dict from_json to_dict to_json",
     "models": "BucketStats BucketStatus DailyNodeStats NodeState NodeStatus",
     "resources.node_stats": "BucketDay",
     "values": "TokenProvider",

@@ -30,6 +30,7 @@ from flashback_async.errors import (
     TokenProviderError,
     TransportError,
 )
+from flashback_async.json_form import from_dict, from_json, to_dict, to_json
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
 from flashback_async.resources.node_stats import BucketDay
 from flashback_async.values import TokenProvider
@@ -75,4 +76,8 @@ __all__ = [
     "TokenProviderError",
     "TransportError",
     "fan_out",
+    "from_dict",
+    "from_json",
+    "to_dict",
+    "to_json",
 ]

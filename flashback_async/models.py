@@ -1,15 +1,18 @@
-"""What answers become: immutable values that know nothing of the wire."""
+"""Models of the API's answers: immutable values that know nothing of the wire."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
 from attrs import frozen
 
+_HOST = re.compile(r"\*-([^.]+)-([^.-]+)\..+")
+
 
 class NodeState(StrEnum):
-    """Name the node states that the API is known to report."""
+    """The node states that the API is known to report."""
 
     ONLINE = "ONLINE"
     OFFLINE = "OFFLINE"
@@ -18,9 +21,9 @@ class NodeState(StrEnum):
 
 @frozen(slots=True, weakref_slot=False)
 class BucketStats:
-    """Hold the traffic counters of one bucket (``GET /bucket/stats``).
+    """Traffic counters of one bucket (``GET /bucket/stats``).
 
-    A counter that the API did not give is None. All counters are exact.
+    All counters are exact; None is a counter that the API did not report.
 
     Attributes:
         bucket_id: The bucket (``bucketId``).
@@ -32,42 +35,42 @@ class BucketStats:
     """
 
     bucket_id: str
-    total_count: int | None
-    total_upload_bytes: int | None
-    total_download_bytes: int | None
-    total_size_change: int | None
+    total_count: int | None = None
+    total_upload_bytes: int | None = None
+    total_download_bytes: int | None = None
+    total_size_change: int | None = None
 
 
 @frozen(slots=True, weakref_slot=False)
 class NodeStatus:
-    """Hold the state of one node now (``nodeStatus[]`` of ``GET /bucket/{bucketId}/status``).
+    """Current status of one node (``nodeStatus[]`` of ``GET /bucket/{bucketId}/status``).
 
-    What the API did not give is None.
+    None is a value that the API did not report.
 
     Attributes:
-        ip: The node's IP address (``ip``).
-        region: Its geographic region (``region``).
-        version: The software it runs (``version``).
-        state: A ``NodeState``, or the text as it came where the API names another (``status``).
-        latency_ms: Milliseconds to the node (``latency_ms`` or ``latencyMs``).
-        last_updated: When this was measured, in UTC (``lastUpdated``).
+        ip: IP address of the node (``ip``).
+        region: Geographic region of the node (``region``).
+        version: Version of the software that it runs (``version``).
+        state: A ``NodeState``, or the API's own text for any other state (``status``).
+        latency_ms: Latency of the node in milliseconds (``latency_ms`` or ``latencyMs``).
+        last_updated: Time of the measurement, in UTC (``lastUpdated``).
     """
 
-    ip: str | None
-    region: str | None
-    version: str | None
-    state: NodeState | str | None
-    latency_ms: float | None
-    last_updated: datetime | None
+    ip: str | None = None
+    region: str | None = None
+    version: str | None = None
+    state: NodeState | str | None = None
+    latency_ms: float | None = None
+    last_updated: datetime | None = None
 
 
 @frozen(slots=True, weakref_slot=False)
 class BucketStatus:
-    """Hold the state of a bucket's nodes (``GET /bucket/{bucketId}/status``).
+    """Current node status of one bucket (``GET /bucket/{bucketId}/status``).
 
     Attributes:
-        bucket_id: The bucket (``bucketId``); the id asked for where the answer names none.
-        nodes: Its nodes in the order of the answer (``nodeStatus``); may be empty.
+        bucket_id: The bucket (``bucketId``); the id asked for if the answer names none.
+        nodes: The bucket's nodes in the order of the answer (``nodeStatus``); may be empty.
     """
 
     bucket_id: str
@@ -76,27 +79,44 @@ class BucketStatus:
 
 @frozen(slots=True, weakref_slot=False)
 class DailyNodeStats:
-    """Hold how one node did on one day (``nodeStats[]`` of ``POST /bucket/{bucketId}/stats``).
+    """Statistics of one node on one day (``nodeStats[]`` of ``POST /bucket/{bucketId}/stats``).
 
-    What the API did not give is None.
+    None is a value that the API did not report.
 
     Attributes:
-        ip: The node's IP address (``ip``).
-        host: A wildcard pattern of its host names (``host``).
-        uptime_percent: Share of the day it was online, 0 to 100 (``perc_uptime``).
+        ip: IP address of the node (``ip``).
+        host: Wildcard pattern of the node's host names (``host``).
+        uptime_percent: Share of the day that the node was online, 0 to 100 (``perc_uptime``).
         avg_latency_ms: Mean latency of the day in milliseconds (``avg_latency_ms``).
-        version: The software it ran (``version``).
-        state: A ``NodeState``, or the text as it came where the API names another
-            (``node_status``).
-        last_updated: When this was last measured, in UTC (``last_updated``).
-        last_latency_ms: The last latency measured, in milliseconds (``last_latency_ms``).
+        version: Version of the software that it ran (``version``).
+        state: A ``NodeState``, or the API's own text for any other state (``node_status``).
+        last_updated: Time of the last measurement, in UTC (``last_updated``).
+        last_latency_ms: Last measured latency in milliseconds (``last_latency_ms``).
     """
 
-    ip: str | None
-    host: str | None
-    uptime_percent: float | None
-    avg_latency_ms: float | None
-    version: str | None
-    state: NodeState | str | None
-    last_updated: datetime | None
-    last_latency_ms: float | None
+    ip: str | None = None
+    host: str | None = None
+    uptime_percent: float | None = None
+    avg_latency_ms: float | None = None
+    version: str | None = None
+    state: NodeState | str | None = None
+    last_updated: datetime | None = None
+    last_latency_ms: float | None = None
+
+    @property
+    def region(self) -> str | None:
+        """The region in ``host``: "us-east-1" of ``*-us-east-1-aws.flashback.tech``.
+
+        None if the host has another form.
+        """
+        host = _HOST.fullmatch(self.host or "")
+        return host and host[1]
+
+    @property
+    def provider(self) -> str | None:
+        """The cloud provider in ``host``: "aws" of ``*-us-east-1-aws.flashback.tech``.
+
+        None if the host has another form.
+        """
+        host = _HOST.fullmatch(self.host or "")
+        return host and host[2]

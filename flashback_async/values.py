@@ -116,14 +116,6 @@ class Attempt:
         return f"phase body, {self.received}{expected} bytes received"
 
 
-class Refused(Exception):
-    """An answer under status 200 that says ``"success": false``."""
-
-
-class Misdirected(Exception):
-    """An answer that is about another bucket than the one asked for."""
-
-
 class Clock(Protocol):
     """A source of time, sleep and chance, which a test can replace."""
 

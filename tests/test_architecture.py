@@ -21,7 +21,7 @@ HOMES = {
         "client.py",
     },
     "aiolimiter": {"call/admission.py"},
-    "cattrs": {"api/wire.py"},
+    "cattrs": {"json_form.py"},
     "msgspec": {"api/wire.py"},
     "tenacity": {"call/retry.py"},
     "click": {"cli"},

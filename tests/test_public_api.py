@@ -26,7 +26,7 @@ NAMES = """
     InvalidArgumentError Limits NodeState NodeStatus NotFoundError Outcome PermissionDeniedError
     ProtocolError RateLimitError RedirectError Report RequestTimeoutError ResponseTooLargeError
     RetryPolicy ServerError Timeout TokenFile TokenProvider TokenProviderError TransportError
-    fan_out
+    fan_out from_dict from_json to_dict to_json
 """.split()  # noqa: SIM905 - a table of names reads better so
 
 BULK = "concurrency: int | None = None, deadline: float | None = None"

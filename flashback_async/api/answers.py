@@ -1,4 +1,4 @@
-"""What an answer means, without waiting for anything: errors, Retry-After, redaction."""
+"""The meaning of status, headers and error bodies, as pure functions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import math
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from html import escape as escape_html
 from html import unescape
 from http import HTTPStatus
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
+from flashback_async.api.redaction import redact as redact
 from flashback_async.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
     DecodeError,
+    FlashbackError,
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
@@ -26,7 +27,7 @@ from flashback_async.errors import (
 )
 from flashback_async.values import Headers, NoAnswer, Response, Retry, Secret
 
-# Of an answer that is not data, no more than this is read.
+# No more than this is read of an answer that is not data.
 SNIPPET_BYTES = 64 * 1024
 _BODY_CHARS = 500
 _MESSAGE_CHARS = 200
@@ -44,10 +45,12 @@ _SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _TITLE = re.compile(r"<title[^>]*>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
 _MESSAGE_KEYS = ("message", "error_message", "errorMessage", "error")
 _CODE_KEYS = ("error_code", "errorCode", "code", "error")
+# Where a status answer names its bucket.
+_IDENTITY_PATH = "$.bucketId"
 
 
 def is_data(status: int, headers: Headers) -> bool:
-    """Tell whether an answer that begins so is one to decode."""
+    """Return whether an answer that begins so is one to decode."""
     return 200 <= status < 300 and not is_html(headers)
 
 
@@ -58,8 +61,13 @@ def is_html(headers: Headers) -> bool:
     return False
 
 
-def failure_of(response: Response, secret: Secret, now: float) -> NoAnswer:
-    """Give the error that an answer without data means; ``now`` is the time of day."""
+def is_misdirected(error: FlashbackError) -> bool:
+    """Return whether an answer could not be shown to be about the bucket asked for."""
+    return isinstance(error, DecodeError) and error.path == _IDENTITY_PATH
+
+
+def interpret(response: Response, secret: Secret, now: float) -> NoAnswer:
+    """Return the error that an answer without data means; ``now`` is the time of day."""
     status = response.status
     if 200 <= status < 300:
         return NoAnswer(DecodeError("the answer is an HTML page"))
@@ -72,44 +80,59 @@ def failure_of(response: Response, secret: Secret, now: float) -> NoAnswer:
 
 
 def api_error(response: Response, secret: Secret, now: float) -> APIError:
-    """Give the error of an answer that says no, with all that it says."""
-    text = redact(response.body.decode("utf-8", "replace"), secret)
-    said = _said(text)
-    message, code = _first(said, _MESSAGE_KEYS, secret), _first(said, _CODE_KEYS, secret)
-    return _error_type(response.status)(
-        _describe(response, message, code, text, secret),
-        status=response.status,
-        code=None if code is None else code[:_MESSAGE_CHARS],
-        message=None if message is None else message[:_BODY_CHARS],
-        request_id=request_id(response, secret),
-        retry_after=retry_after(response, now),
-        body=text[:_BODY_CHARS],
-    )
+    """Return the error of an answer with an error status, with all that the answer says."""
+    error = _error_type(response.status)(body=response.body.decode("utf-8", "replace"))
+    complete(error, response, secret, now)
+    return error
 
 
-def complete(error: DecodeError, response: Response, secret: Secret) -> DecodeError:
-    """Say in an error of decoding which answer it was about."""
-    error.status = response.status
-    error.request_id = request_id(response, secret)
+def complete(error: FlashbackError, response: Response, secret: Secret, now: float) -> None:
+    """Record in an error which answer it is about, and take the token out of what it quotes.
+
+    An ``APIError`` without a text holds the JSON that reports the failure as its body, as it
+    came: the whole answer, or one item of a list.
+    """
+    if isinstance(error, APIError):
+        error.request_id = request_id(response, secret)
+        if not error.args[0]:
+            error.status, error.retry_after = response.status, retry_after(response, now)
+            _read_body(error, response, secret)
+    elif isinstance(error, DecodeError):
+        error.status = response.status
+        error.request_id = request_id(response, secret)
+        _add_remarks(error, response, secret)
+
+
+def _read_body(error: APIError, response: Response, secret: Secret) -> None:
+    # The JSON is read before redaction, which may go through its keys.
+    text, said = error.body, _object(error.body)
+    error.message = _first(said, _MESSAGE_KEYS, secret, _BODY_CHARS)
+    error.code = _first(said, _CODE_KEYS, secret, _MESSAGE_CHARS)
+    error.body = redact(text, secret, _BODY_CHARS)
+    error.args = (_summary(error, response, text, secret),)
+
+
+def _add_remarks(error: DecodeError, response: Response, secret: Secret) -> None:
+    if is_misdirected(error):  # its text quotes the id in the answer
+        error.args = (redact(str(error.args[0]), secret, _MESSAGE_CHARS),)
     error._remark(f"status {response.status}, {media_type(response, secret) or 'no content type'}")
     if error.request_id is not None:
         error._remark(f"request id {escape(error.request_id, _EXCERPT_CHARS)}")
     if error.path == "$" and response.body:
-        # Taken out before the cut, which may go through a token.
-        text = redact(response.body[:SNIPPET_BYTES].decode("utf-8", "replace"), secret)
-        error._remark(f"the body starts with {escape(text, _EXCERPT_CHARS)}")
-    return error
+        text = response.body[:SNIPPET_BYTES].decode("utf-8", "replace")
+        shown = escape(redact(text, secret, _EXCERPT_CHARS), _EXCERPT_CHARS)
+        error._remark(f"the body starts with {shown}")
 
 
 def retry_after(response: Response, now: float) -> float | None:
-    """Give the seconds that the server asked to wait; None unless it named one usable time."""
+    """Return the seconds that the server asked to wait; None unless it named one usable time."""
     values = _all(response, b"retry-after")
     if len(values) != 1 or len(values[0]) > 64:
         return None
     if _SECONDS.fullmatch(values[0]):
         seconds = float(values[0])
     else:
-        # The server's own clock where it shows it: ours may have been set wrong.
+        # Our clock may be wrong, so the server's own is used if the answer shows it.
         sent = _time_of_day(header(response, b"date"))
         at = _time_of_day(values[0])
         seconds = math.nan if at is None else at - (now if sent is None else sent)
@@ -125,25 +148,17 @@ def media_type(response: Response, secret: Secret) -> str | None:
     value = header(response, b"content-type")
     if value is None:
         return None
-    return escape(redact(value, secret).partition(";")[0].strip().lower(), 80, "")
+    name = redact(value, secret).partition(";")[0].strip().lower()
+    return escape(redact(name, secret), 80, "")
 
 
 def request_id(response: Response, secret: Secret) -> str | None:
     value = header(response, b"x-request-id")
-    return None if value is None else redact(value, secret)[:_MESSAGE_CHARS]
-
-
-def redact(text: str, secret: Secret) -> str:
-    """Take the token out of what a server sent back."""
-    token = secret.reveal()
-    plain = {token, quote(token, safe=""), json.dumps(token)[1:-1]}
-    for form in plain | {token.replace("/", r"\/"), escape_html(token)}:
-        text = text.replace(form, "***")
-    return text
+    return None if value is None else redact(value, secret, _MESSAGE_CHARS)
 
 
 def escape(text: str, limit: int, mark: str = "'") -> str:
-    """Show text from the wire in a message or log: quoted, ASCII, on one line, cut."""
+    """Return text from the wire for a message or log: quoted, in ASCII, on one line, cut."""
     shown = ascii(text[:limit])[1:-1]
     return f"{mark}{shown[:limit]}{mark}"
 
@@ -157,19 +172,19 @@ def _all(response: Response, name: bytes) -> list[str]:
 
 
 def _time_of_day(value: str | None) -> float | None:
-    """Give the POSIX time of an HTTP date in any of its three forms; each of them is GMT."""
+    """Return the POSIX time of an HTTP date in any of its three forms; each of them is GMT."""
     if value is None:
         return None
     try:
         at = parsedate_to_datetime(value)
-        # Two of the forms come out without a zone.
+        # Two of the forms have no zone.
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 
-def _said(text: str) -> dict[str, object]:
-    """Give the JSON object of an error's body; anything else says nothing."""
+def _object(text: str) -> dict[str, object]:
+    """Return the JSON object that an error's body is; an empty one for any other body."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -177,13 +192,15 @@ def _said(text: str) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _first(said: dict[str, object], keys: tuple[str, ...], secret: Secret) -> str | None:
+def _first(
+    said: dict[str, object], keys: tuple[str, ...], secret: Secret, limit: int
+) -> str | None:
     for key in keys:
         value = said.get(key)
-        if isinstance(value, str) and value:
-            return redact(value, secret)  # what was escaped in the body stands plain here
         if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
+            value = str(value)
+        if isinstance(value, str) and value:
+            return redact(value, secret, limit)
     return None
 
 
@@ -195,25 +212,24 @@ def _error_type(status: int) -> type[APIError]:
     return _ERRORS.get(status, APIError)
 
 
-def _describe(
-    response: Response, message: str | None, code: str | None, text: str, secret: Secret
-) -> str:
-    """Put an answer that says no into one line."""
-    status = response.status
+def _summary(error: APIError, response: Response, text: str, secret: Secret) -> str:
+    """Return one line about an answer that reports a failure, whose body is ``text``."""
+    status = error.status
     parts = [f"{status} {_phrase(status)}"]
     if status == 401:
         parts.append("token rejected")
-    if 300 <= status < 400:
+    elif 200 <= status < 300:
+        parts.append("success is false")
+    elif 300 <= status < 400:
         parts.append(_redirect(response, secret))
-    if message is not None:
-        parts.append(escape(message, _MESSAGE_CHARS))
+    if error.message is not None:
+        parts.append(escape(error.message, _MESSAGE_CHARS))
     elif status >= 400 and text:
         parts.append(_excerpt(response, text, secret))
-    if code is not None and code != message:
-        parts.append(f"code {escape(code, _MESSAGE_CHARS)}")
-    identity = request_id(response, secret)
-    if identity is not None:
-        parts.append(f"request id {escape(identity, _EXCERPT_CHARS)}")
+    if error.code is not None and error.code != error.message:
+        parts.append(f"code {escape(error.code, _MESSAGE_CHARS)}")
+    if error.request_id is not None:
+        parts.append(f"request id {escape(error.request_id, _EXCERPT_CHARS)}")
     return ", ".join(parts)
 
 
@@ -225,19 +241,19 @@ def _phrase(status: int) -> str:
 
 
 def _redirect(response: Response, secret: Secret) -> str:
-    """Name only the host of a redirect: its path may hold anything."""
+    """Return a clause about a redirect that names its host alone: the path may hold anything."""
     try:
         host = urlsplit(redact(header(response, b"location") or "", secret)).hostname
     except ValueError:
         host = None
-    where = f"to {escape(host, _EXCERPT_CHARS)}" if host else "that names no host"
-    return f"a redirect {where} was not followed"
+    if not host:
+        return "a redirect that names no host was not followed"
+    return f"a redirect to {escape(redact(host, secret), _EXCERPT_CHARS)} was not followed"
 
 
 def _excerpt(response: Response, text: str, secret: Secret) -> str:
     if not is_html(response.headers):
-        return escape(text, _MESSAGE_CHARS)
+        return escape(redact(text, secret, _MESSAGE_CHARS), _MESSAGE_CHARS)
     title = _TITLE.search(text)
-    plain = redact(unescape(title[1]), secret).strip() if title else "no title"
-    shown = escape(plain, _EXCERPT_CHARS)
-    return f"text/html, {shown}"
+    shown = redact(unescape(title[1]), secret).strip() if title else "no title"
+    return f"text/html, {escape(shown, _EXCERPT_CHARS)}"

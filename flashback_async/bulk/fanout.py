@@ -24,7 +24,7 @@ from flashback_async.errors import (
     InvalidArgumentError,
     show,
 )
-from flashback_async.frozen import mutable_twin
+from flashback_async.frozen import fast_maker
 from flashback_async.run import Run
 
 K = TypeVar("K")
@@ -127,7 +127,7 @@ async def _outcomes(
         await workers.stop()
 
 
-_outcome = mutable_twin(Outcome)
+_make_outcome = fast_maker(Outcome)
 
 # There may be a million of them, and the loop is not theirs alone.
 _UNSENT_IN_A_TURN = 20
@@ -243,8 +243,7 @@ class _Workers(Generic[K, V]):
                 if self._stopped or not self._expired:
                     raise
                 error = self._halted(key, under_way=True)
-            outcome = _outcome(index, key, value, error, time.monotonic() - started)
-            outcome.__class__ = Outcome
+            outcome = _make_outcome(index, key, value, error, time.monotonic() - started)
             self.done.append(outcome)
             self._news.set()
             # Whoever takes the outcomes sets the pace: a worker goes on once fewer wait than there

@@ -17,7 +17,6 @@ from flashback_async.config import RetryPolicy, Timeout
 from flashback_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
-    DecodeError,
     FlashbackError,
     RateLimitError,
     TokenProviderError,
@@ -25,9 +24,7 @@ from flashback_async.errors import (
 from flashback_async.run import Run
 from flashback_async.values import (
     Attempt,
-    Misdirected,
     NoAnswer,
-    Refused,
     Request,
     Response,
     Retry,
@@ -168,7 +165,7 @@ class Call:
             flow.answered()
             return response
         attempt.head = response
-        failure = answers.failure_of(response, self._record.secret, self._state.clock.wall())
+        failure = answers.interpret(response, self._record.secret, self._state.clock.wall())
         if failure.retry is Retry.THROTTLED:
             self._throttle(failure)
         else:
@@ -288,27 +285,17 @@ class Call:
     ) -> T:
         try:
             value = decode(response.body)
-        except Misdirected as about:
-            error: FlashbackError = self._misdirected(str(about))
-        except Refused:
-            wall = self._state.clock.wall()
-            raise self._record.complete(
-                answers.api_error(response, self._record.secret, wall)
-            ) from None
-        except FlashbackError as failure:
-            error = failure
-        else:
-            if errors_in is not None:
-                for part in errors_in(value):
-                    self._record.complete(part, response)
-            return value
-        raise self._record.complete(error, response)
+        except FlashbackError as error:
+            if answers.is_misdirected(error):
+                self._distrust_connection()
+            raise self._record.complete(error, response) from None
+        if errors_in is not None:
+            for part in errors_in(value):
+                self._record.complete(part, response)
+        return value
 
-    def _misdirected(self, got: str) -> DecodeError:
-        # The next answer on this connection may be another call's as well.
+    def _distrust_connection(self) -> None:
+        """Keep a connection from reuse: its next answer may be another call's as well."""
         attempt = self._record.attempt
         if attempt is not None and attempt.connection is not None:
             attempt.connection.force_close()
-        expected = answers.escape(self._request.bucket_id or "", 80)
-        shown = answers.escape(answers.redact(got, self._record.secret), 80)
-        return DecodeError(f"$.bucketId: expected {expected}, got {shown}", path="$.bucketId")

@@ -83,12 +83,10 @@ class CallRecord:
         error.bucket_id = self._request.bucket_id
         error.attempts = self.attempts
         error.elapsed = self._elapsed()
-        if response is not None and isinstance(error, APIError):
-            error.request_id = answers.request_id(response, self.secret)
-        if response is None and self.attempt is not None:
+        if response is None and isinstance(error, DecodeError) and self.attempt is not None:
             response = self.attempt.head
-        if response is not None and isinstance(error, DecodeError):
-            answers.complete(error, response, self.secret)
+        if response is not None:
+            answers.complete(error, response, self.secret, self._clock.wall())
         if len(self._request_ids) > 1:
             shown = ", ".join(answers.escape(i, 80) for i in self._request_ids)
             error._remark(f"request ids {shown}")

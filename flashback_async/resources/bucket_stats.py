@@ -10,6 +10,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
+from flashback_async.api.stats import decode_stats, decode_stats_apart
 from flashback_async.api.urls import (
     check_bucket_id,
     check_listed_ids,
@@ -17,7 +18,6 @@ from flashback_async.api.urls import (
     list_target,
     listed_size,
 )
-from flashback_async.api.wire import decode_stats, decode_stats_apart
 from flashback_async.bulk.batch import Batch, Cutter, gather, unpack
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller

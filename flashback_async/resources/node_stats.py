@@ -17,8 +17,9 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import NamedTuple, Self
 
+from flashback_async.api.stats import decode_node_stats
 from flashback_async.api.urls import segment
-from flashback_async.api.wire import decode_node_stats, encode_day
+from flashback_async.api.wire import encode_day
 from flashback_async.bulk.batch import gather
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller

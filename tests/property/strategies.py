@@ -73,6 +73,7 @@ nodes = objects(
 items = objects(
     {
         "bucketId": _id,
+        "success": st.sampled_from([True, None, False]),
         "totalCount": _count,
         "totalUploadBytes": _count,
         "totalDownloadBytes": _count,

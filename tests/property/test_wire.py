@@ -8,10 +8,10 @@ import attrs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flashback_async.api import wire
-from flashback_async.errors import DecodeError
+from flashback_async.api import stats, wire
+from flashback_async.api.urls import fold
+from flashback_async.errors import APIError, DecodeError
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeStatus
-from flashback_async.values import Misdirected, Refused
 from tests.property import strategies
 
 COUNTS = {"total_count", "total_upload_bytes", "total_download_bytes", "total_size_change"}
@@ -50,6 +50,13 @@ def assert_error(error):
     assert error.__cause__ is None
 
 
+def assert_unsuccessful(error, body):
+    """It holds JSON that says so: the whole answer, or an item of it."""
+    assert type(error) is APIError
+    assert json.loads(error.body)["success"] is False
+    assert error.body in body.decode()
+
+
 def is_json(value):
     """Whether it has no NaN and no infinity, which Python writes and JSON does not know."""
     try:
@@ -65,56 +72,60 @@ def test_a_status_is_a_model_or_a_documented_end(body):
         model = wire.decode_status(body, "b")
     except DecodeError as error:
         assert_error(error)
-    except (Refused, Misdirected):
-        json.loads(body)
+    except APIError as error:
+        assert_unsuccessful(error, body)
     else:
         assert type(model) is BucketStatus
-        assert model.bucket_id.casefold() == "b"
+        assert fold(model.bucket_id) == "b"
         assert_model(model)
 
 
 @given(strategies.bodies)
 def test_stats_are_models_or_a_documented_end(body):
     try:
-        models = wire.decode_stats(body)
+        models = stats.decode_stats(body)
     except DecodeError as error:
         assert_error(error)
-    except Refused:
-        json.loads(body)
+    except APIError as error:
+        assert_unsuccessful(error, body)
     else:
         for model in models:
             assert type(model) is BucketStats
             assert_model(model)
-        assert wire.decode_stats_apart(body) == [(m.bucket_id, m) for m in models]
+        assert stats.decode_stats_apart(body) == [(m.bucket_id, m) for m in models]
 
 
 @given(strategies.bodies)
 def test_stats_apart_are_models_or_errors_one_by_one(body):
     try:
-        pairs = wire.decode_stats_apart(body)
+        pairs = stats.decode_stats_apart(body)
     except DecodeError as error:
         assert_error(error)
         return
-    except Refused:
+    except APIError as error:
+        assert_unsuccessful(error, body)
         return
     for n, (bucket_id, item) in enumerate(pairs):
         if isinstance(item, BucketStats):
             assert item.bucket_id == bucket_id
             assert_model(item)
         else:
-            assert_error(item)
-            assert item.path.startswith(f"$.stats[{n}]")
+            if isinstance(item, APIError):
+                assert_unsuccessful(item, body)
+            else:
+                assert_error(item)
+                assert item.path.startswith(f"$.stats[{n}]")
             assert bucket_id is None or isinstance(bucket_id, str)
 
 
 @given(strategies.bodies)
 def test_node_stats_are_models_or_a_documented_end(body):
     try:
-        models = wire.decode_node_stats(body)
+        models = stats.decode_node_stats(body)
     except DecodeError as error:
         assert_error(error)
-    except Refused:
-        json.loads(body)
+    except APIError as error:
+        assert_unsuccessful(error, body)
     else:
         for model in models:
             assert type(model) is DailyNodeStats
@@ -124,13 +135,15 @@ def test_node_stats_are_models_or_a_documented_end(body):
 @given(st.lists(strategies.items.filter(is_json), max_size=8))
 def test_a_corrupt_item_spoils_no_other(items):
     """Each item comes out as it does alone."""
-    together = wire.decode_stats_apart(strategies.encoded({"stats": items}))
+    together = stats.decode_stats_apart(strategies.encoded({"stats": items}))
     assert len(together) == len(items)
     for n, (item, (bucket_id, result)) in enumerate(zip(items, together, strict=True)):
-        ((alone_id, alone),) = wire.decode_stats_apart(strategies.encoded({"stats": [item]}))
+        ((alone_id, alone),) = stats.decode_stats_apart(strategies.encoded({"stats": [item]}))
         assert bucket_id == alone_id
         if isinstance(result, BucketStats):
             assert result == alone
+        elif isinstance(result, APIError):
+            assert result.body == alone.body
         else:
             assert result.path == alone.path.replace("[0]", f"[{n}]")
 
@@ -138,13 +151,13 @@ def test_a_corrupt_item_spoils_no_other(items):
 @given(st.integers(1 - 10**100, 10**100 - 1))
 def test_a_count_in_text_is_exact(count):
     body = strategies.encoded({"stats": [{"bucketId": "b", "totalSizeChange": str(count)}]})
-    assert wire.decode_stats(body)[0].total_size_change == count
+    assert stats.decode_stats(body)[0].total_size_change == count
 
 
 @given(st.integers(-(2**63), 2**64 - 1))
 def test_a_count_as_a_number_is_exact(count):
     body = strategies.encoded({"stats": [{"bucketId": "b", "totalCount": count}]})
-    assert wire.decode_stats(body)[0].total_count == count
+    assert stats.decode_stats(body)[0].total_count == count
 
 
 @given(st.datetimes(timezones=strategies.zones).filter(lambda at: 1 < at.year < 9999))

@@ -46,7 +46,12 @@ from flashback_async import (
     TokenProviderError,
     TransportError,
     fan_out,
+    from_dict,
+    from_json,
+    to_dict,
+    to_json,
 )
+from flashback_async.json_form import JsonValue
 from flashback_async.sandbox import Sandbox
 
 
@@ -251,6 +256,27 @@ def results_of_a_wider_type(
     reports: list[Report[str, BucketStatus | BucketStats]] = [report]
     outcomes: list[Outcome[object, BucketStatus | None]] = [outcome]
     del reports, outcomes
+
+
+def json_forms(
+    status: BucketStatus, report: Report[BucketDay, list[DailyNodeStats]], error: FlashbackError
+) -> None:
+    assert_type(to_json(status), str)
+    assert_type(to_json(report), str)
+    assert_type(to_json([status]), str)
+    record = to_dict(status)
+    for value in record.values():
+        assert_type(value, JsonValue)
+    assert_type(to_dict(error), dict[str, JsonValue])
+    assert_type(to_dict(report[0]), dict[str, JsonValue])
+    assert_type(to_dict(report), list[dict[str, JsonValue]])
+    assert_type(to_dict([status]), list[dict[str, JsonValue]])
+    assert_type(from_dict(BucketStatus, record), BucketStatus)
+    assert_type(from_json(DailyNodeStats, b"{}"), DailyNodeStats)
+    assert_type(from_json(list[BucketStats], "[]"), list[BucketStats])
+    to_json(5)  # type: ignore[arg-type]
+    from_json(dict, "{}")  # type: ignore[type-var]
+    from_json(BucketStats, 5)  # type: ignore[arg-type]
 
 
 async def sandbox() -> None:

@@ -49,3 +49,44 @@ def test_states_are_text():
     assert list(NodeState) == ["ONLINE", "OFFLINE", "DISCONNECTED"]
     assert NodeState.OFFLINE == "OFFLINE"
     assert f"{NodeState.OFFLINE}" == "OFFLINE"
+
+
+@pytest.mark.parametrize(
+    ("host", "region", "provider"),
+    [
+        ("*-us-east-1-aws.flashback.tech", "us-east-1", "aws"),
+        ("*-europe-west1-gcp.flashback.tech", "europe-west1", "gcp"),
+        ("*-eastus2-azure.flashback.tech", "eastus2", "azure"),
+        ("*-ap-southeast-2-aws.nodes.example.com", "ap-southeast-2", "aws"),
+        (None, None, None),
+        ("", None, None),
+        ("us-east-1-aws.flashback.tech", None, None),
+        ("*.flashback.tech", None, None),
+        ("*-aws.flashback.tech", None, None),
+        ("*--aws.flashback.tech", None, None),
+        ("*-us-east-1-.flashback.tech", None, None),
+        ("*-us-east-1-aws", None, None),
+        ("*-us-east-1-aws.", None, None),
+        ("*-us.east-1-aws.flashback.tech", None, None),
+        ("x*-us-east-1-aws.flashback.tech", None, None),
+        ("*-us-east-1-aws.flashback.tech\n", None, None),
+    ],
+)
+def test_region_and_provider_are_read_from_the_host(host, region, provider):
+    daily = DailyNodeStats(host=host)
+    assert (daily.region, daily.provider) == (region, provider)
+
+
+def test_region_and_provider_are_neither_compared_nor_shown():
+    daily = DailyNodeStats(host="*-us-east-1-aws.flashback.tech")
+    assert "region" not in repr(daily)
+    assert "region" not in attrs.asdict(daily)
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_what_is_optional_defaults_to_none(kind):
+    required = {"bucket_id": "b", "nodes": ()}
+    needed = {n: v for n, v in required.items() if n in FIELDS[kind].split()}
+    model = kind(**needed)
+    others = [getattr(model, n) for n in FIELDS[kind].split() if n not in needed]
+    assert others == [None] * len(others)

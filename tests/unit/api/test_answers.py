@@ -28,11 +28,16 @@ DATE = "Mon, 15 Jan 2024 12:00:00 GMT"
 
 
 def failure(response, secret=SECRET):
-    return answers.failure_of(response, secret, NOON)
+    return answers.interpret(response, secret, NOON)
 
 
 def error_of(body=b"", status=400, secret=SECRET, **headers):
     return answers.api_error(answer(body, status, **headers), secret, NOON)
+
+
+def completed(error, response, secret=SECRET):
+    answers.complete(error, response, secret, NOON)
+    return error
 
 
 def raw(*headers, status=200, body=b""):
@@ -132,7 +137,7 @@ def test_a_web_page_in_place_of_data_says_so():
     failed = failure(page)
     assert type(failed.error) is DecodeError
     assert failed.retry is Retry.NEVER
-    error = answers.complete(failed.error, page, SECRET)
+    error = completed(failed.error, page)
     assert (error.status, error.request_id) == (200, "r1")
     assert "HTML" in str(error)
     assert "'<html>Sign in'" in str(error)
@@ -452,10 +457,7 @@ def test_of_a_redirect_only_the_host_is_told(location, shown):
 
 def test_an_error_of_decoding_tells_which_answer_it_was():
     error = DecodeError("$.a is missing", path="$.a")
-    given = answers.complete(
-        error, answer(b"body", 203, content_type="Text/JSON; x=y", x_request_id="r\n1"), SECRET
-    )
-    assert given is error
+    completed(error, answer(b"body", 203, content_type="Text/JSON; x=y", x_request_id="r\n1"))
     assert (error.status, error.request_id, error.path) == (203, "r\n1", "$.a")
     assert "status 203, text/json" in str(error)
     assert r"request id 'r\n1'" in str(error)
@@ -463,15 +465,13 @@ def test_an_error_of_decoding_tells_which_answer_it_was():
 
 
 def test_an_error_about_the_whole_body_shows_its_start():
-    error = answers.complete(
-        DecodeError("malformed"), raw(body=b"x\n" * 100 + TOKEN.encode()), SECRET
-    )
+    error = completed(DecodeError("malformed"), raw(body=b"x\n" * 100 + TOKEN.encode()))
     assert "status 200, no content type" in str(error)
     assert r"the body starts with 'x\nx\n" in str(error)
     assert len(str(error)) < 200, "it shows no more than the start"
     assert "\n" not in str(error)
     assert "request id" not in str(error)
-    empty = answers.complete(DecodeError("empty body"), raw(), SECRET)
+    empty = completed(DecodeError("empty body"), raw())
     assert "starts with" not in str(empty)
 
 
@@ -479,7 +479,7 @@ def test_a_long_host_or_request_id_is_cut_in_the_message():
     redirect = str(error_of(b"", 302, location=f"https://{'h' * 500}.example/"))
     assert "h" * 80 in redirect
     assert "h" * 81 not in redirect
-    error = answers.complete(DecodeError("no"), answer(x_request_id="r" * 150), SECRET)
+    error = completed(DecodeError("no"), answer(x_request_id="r" * 150))
     assert error.request_id == "r" * 150
     assert "r" * 80 in str(error)
     assert "r" * 81 not in str(error)
@@ -564,5 +564,54 @@ def test_a_token_cut_in_two_by_the_end_of_what_is_kept_is_taken_out():
 
 
 def test_a_token_at_the_edge_of_an_excerpt_is_taken_out():
-    error = answers.complete(DecodeError("no"), raw(body=b"x" * 75 + TOKEN.encode()), SECRET)
+    error = completed(DecodeError("no"), raw(body=b"x" * 75 + TOKEN.encode()))
     assert TOKEN[:4] not in str(error)
+
+
+@pytest.mark.parametrize("token", ["message", "e", '":"', "{", "code"])
+def test_a_token_that_is_a_word_of_the_answer_leaves_its_message_readable(token):
+    body = b'{"success":false,"message":"no bucket {x}","code":"E1"}'
+    error = error_of(body, 404, Secret(token))
+    assert error.message == "no bucket {x}".replace(token, "***")
+    assert error.code == "E1"
+    for shown in (error.message, error.code, error.body):
+        assert token not in shown
+
+
+def test_a_number_that_is_the_token_is_taken_out():
+    error = error_of({"message": "m", "code": 123456}, 400, Secret("123456"))
+    assert error.code == "***"
+
+
+def test_a_token_in_a_media_type_is_taken_out_in_lower_case_too():
+    response = raw((b"content-type", b"text/CANARY; x=y"))
+    assert answers.media_type(response, Secret("canary")) == "text/***"
+
+
+def test_an_error_that_holds_an_item_is_completed_with_what_the_item_says():
+    body = json.dumps({"success": False, "message": f"not {TOKEN}", "code": "E7"})
+    error = APIError(status=200, body=body)
+    completed(error, answer(b"the whole answer", 200, x_request_id="r1", retry_after="3"))
+    assert (error.status, error.message, error.code) == (200, "not ***", "E7")
+    assert (error.request_id, error.retry_after) == ("r1", 3.0)
+    assert error.body == body.replace(TOKEN, "***")
+    assert str(error) == "200 OK, success is false, 'not ***', code 'E7', request id 'r1'"
+
+
+def test_an_error_with_a_text_of_its_own_is_completed_with_the_request_id_alone():
+    error = completed(
+        NotFoundError("the answer does not hold 'b'", status=200), answer(b"{}", x_request_id="r1")
+    )
+    assert error.request_id == "r1"
+    assert str(error) == "the answer does not hold 'b'"
+
+
+@pytest.mark.parametrize(("path", "so"), [("$.bucketId", True), ("$", False), ("$.stats", False)])
+def test_an_answer_that_does_not_name_the_bucket_asked_for_is_misdirected(path, so):
+    assert answers.is_misdirected(DecodeError("x", path=path)) is so
+    assert not answers.is_misdirected(APIError("x"))
+
+
+def test_the_id_in_a_misdirected_answer_is_redacted_before_it_is_cut():
+    error = DecodeError(f"$.bucketId: expected 'b', got '{'x' * 170}{TOKEN}'", path="$.bucketId")
+    assert TOKEN[:4] not in str(completed(error, answer(b"{}")))

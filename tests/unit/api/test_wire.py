@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from flashback_async.api import wire
-from flashback_async.errors import DecodeError
+from flashback_async.api import fields, wire
+from flashback_async.api import stats as stats_wire
+from flashback_async.errors import APIError, DecodeError
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
-from flashback_async.values import Misdirected, Refused
 
 NODE = {
     "ip": "192.168.1.100",
@@ -48,15 +48,15 @@ def status(value, asked="b"):
 
 
 def stats(value):
-    return wire.decode_stats(body_of(value))
+    return stats_wire.decode_stats(body_of(value))
 
 
 def apart(value):
-    return wire.decode_stats_apart(body_of(value))
+    return stats_wire.decode_stats_apart(body_of(value))
 
 
 def daily(value):
-    return wire.decode_node_stats(body_of(value))
+    return stats_wire.decode_node_stats(body_of(value))
 
 
 def node(**fields):
@@ -181,14 +181,25 @@ def test_an_answer_that_names_no_bucket_is_about_the_one_asked_for(named):
 
 def test_an_id_in_other_letters_is_the_same_and_given_as_it_came():
     assert status({"bucketId": "ABC", "nodeStatus": []}, "abc").bucket_id == "ABC"
-    assert status({"bucketId": "STRASSE", "nodeStatus": []}, "straße").bucket_id == "STRASSE"
 
 
-@pytest.mark.parametrize("other", ["", "c", "b ", "bb"])
-def test_an_answer_about_another_bucket_is_none(other):
-    with pytest.raises(Misdirected) as caught:
-        status({"bucketId": other, "nodeStatus": []})
-    assert str(caught.value) == other
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        ("b", ""),
+        ("b", "c"),
+        ("b", "b "),
+        ("b", "bb"),
+        ("straße", "STRASSE"),
+        ("ä", "Ä"),
+        ("k", "\u212a"),
+    ],
+)
+def test_an_answer_about_another_bucket_is_none(asked, other):
+    with pytest.raises(DecodeError) as caught:
+        status({"bucketId": other, "nodeStatus": []}, asked)
+    assert caught.value.path == "$.bucketId"
+    assert str(caught.value) == f"$.bucketId: expected {asked!a}, got {other!a}"
 
 
 # Strict about what is there: (decoder of one field, JSON, what it becomes).
@@ -518,7 +529,7 @@ def test_an_error_has_no_other_behind_it():
         assert caught.value.__context__ is None
 
 
-# Refusals.
+# Failures under status 200.
 
 
 @every_decoder
@@ -533,9 +544,12 @@ def test_an_error_has_no_other_behind_it():
         {"success": False, "stats": [], "nodeStats": [], "nodeStatus": []},
     ],
 )
-def test_an_answer_that_says_no_is_a_refusal(decode, body):
-    with pytest.raises(Refused):
+def test_an_answer_without_success_is_an_error_of_the_api(decode, body):
+    with pytest.raises(APIError) as caught:
         decode(body)
+    # What it says is read by the one who knows the token.
+    assert caught.value.body == body_of(body).decode()
+    assert caught.value.message is None
 
 
 @every_decoder
@@ -550,7 +564,7 @@ def test_success_that_is_no_bool_is_a_broken_answer(decode, value):
 
 @every_decoder
 @pytest.mark.parametrize("value", [True, None])
-def test_success_that_is_true_or_null_is_none_of_a_refusal(decode, value):
+def test_success_that_is_true_or_null_is_no_failure(decode, value):
     lists = {"stats": [], "nodeStats": [], "nodeStatus": []}
     assert decode({"success": value, **lists}) in ([], BucketStatus("b", ()))
 
@@ -606,7 +620,7 @@ def test_deep_nesting_in_what_is_left_out_does_no_harm(decode):
     )
 
 
-def test_a_refusal_too_deeply_nested_to_read_is_a_broken_answer():
+def test_a_failure_too_deeply_nested_to_read_is_a_broken_answer():
     with pytest.raises(DecodeError):
         stats(b'{"stats":5,"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"success":false}')
 
@@ -654,6 +668,61 @@ def test_an_item_whose_id_cannot_be_read_has_none(broken, path):
     assert str(error).startswith(path)
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"bucketId": "bad", "success": False, "message": "m"},
+        {"success": False, "message": "m", "bucketId": "bad", "totalCount": 1.5},
+        {"bucketId": "bad", "success": False, "stats": 5, "totalCount": None},
+    ],
+)
+def test_an_item_without_success_is_an_error_of_the_api_and_spoils_only_itself(item):
+    (_, one), (name, error), (_, two) = apart({"success": True, "stats": [STATS, item, STATS]})
+    assert isinstance(one, BucketStats)
+    assert isinstance(two, BucketStats)
+    assert name == "bad"
+    assert type(error) is APIError
+    assert error.status == 200
+    assert json.loads(error.body) == item
+    assert error.__traceback__ is None
+    with pytest.raises(APIError) as caught:
+        stats({"stats": [STATS, item, STATS]})
+    assert json.loads(caught.value.body) == item
+
+
+def test_an_item_without_success_and_without_an_id_has_none():
+    for item in ({"success": False}, {"success": False, "bucketId": 5}):
+        (name, error), (_, good) = apart({"stats": [item, STATS]})
+        assert name is None
+        assert type(error) is APIError
+        assert isinstance(good, BucketStats)
+        with pytest.raises(APIError):
+            stats({"stats": [item, STATS]})
+
+
+def test_an_item_with_success_is_an_item():
+    for success in (True, None):
+        assert stats({"stats": [{**STATS, "success": success}]}) == stats({"stats": [STATS]})
+
+
+@pytest.mark.parametrize("success", ["false", 0, 1, [], {}])
+def test_success_of_an_item_that_is_no_bool_is_a_broken_item(success):
+    (name, error), (_, good) = apart({"stats": [{**STATS, "success": success}, STATS]})
+    assert name == "b"
+    assert isinstance(error, DecodeError)
+    assert error.path == "$.stats[0].success"
+    assert isinstance(good, BucketStats)
+
+
+def test_the_first_bad_item_is_raised_whatever_is_wrong_with_it():
+    unsuccessful, broken = {**STATS, "success": False}, {**STATS, "totalCount": "x"}
+    with pytest.raises(APIError):
+        stats({"stats": [STATS, unsuccessful, broken]})
+    with pytest.raises(DecodeError) as caught:
+        stats({"stats": [STATS, broken, unsuccessful]})
+    assert caught.value.path == "$.stats[1].totalCount"
+
+
 def test_a_list_that_is_no_json_is_spoilt_as_a_whole():
     for body in (b'{"stats":[{"bucketId":"a"},{]}', b'{"stats":[1,]}', b'{"stats":[{"a":1}'):
         with pytest.raises(DecodeError) as caught:
@@ -681,5 +750,5 @@ def test_models_compare_by_value_and_never_change():
 
 
 def test_the_error_of_a_parser_that_names_no_place_is_about_the_whole():
-    error = wire._misfit(str(msgspec.ValidationError("Some `rule` broken")))
+    error = fields.misfit(str(msgspec.ValidationError("Some `rule` broken")))
     assert (error.path, str(error)) == ("$", "$: some rule broken")

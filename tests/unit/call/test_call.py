@@ -28,7 +28,7 @@ from flashback_async.errors import (
     TokenProviderError,
 )
 from flashback_async.run import SINGLE_CALL, Run
-from flashback_async.values import Misdirected, NoAnswer, Refused, Request, Retry
+from flashback_async.values import NoAnswer, Request, Retry
 from tests.unit.support import (
     NOON,
     RECALLED,
@@ -729,9 +729,9 @@ async def test_an_answer_that_cannot_be_read_says_which_it_was():
             assert part in str(error)
 
 
-async def test_a_refusal_under_200_is_an_error_with_what_it_says():
+async def test_a_failure_under_200_is_an_error_with_what_it_says():
     def decode(body):
-        raise Refused
+        raise APIError(status=200, body=body.decode())
 
     body = {"success": False, "message": "no such thing", "error_code": "E7"}
     async with Bench(answer(body, 200, x_request_id="r9")) as bench:
@@ -756,7 +756,7 @@ async def test_an_answer_about_another_bucket_is_an_error_and_its_connection_not
         return OK
 
     def decode(body):
-        raise Misdirected("c\n")
+        raise DecodeError(r"$.bucketId: expected 'b', got 'c\n'", path="$.bucketId")
 
     async with Bench(misdirected) as bench:
         error = await fails(bench, DecodeError, decode=decode)
@@ -1103,7 +1103,7 @@ async def test_an_error_of_a_resource_names_the_request():
 
 async def test_a_token_that_comes_back_as_a_bucket_id_is_not_shown():
     def decode(body):
-        raise Misdirected(f"x{TOKEN}")
+        raise DecodeError(f"$.bucketId: got 'x{TOKEN}'", path="$.bucketId")
 
     async with Bench(OK) as bench:
         error = await fails(bench, DecodeError, decode=decode)

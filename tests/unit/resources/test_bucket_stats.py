@@ -21,7 +21,7 @@ from flashback_async.errors import (
     ServerError,
 )
 from flashback_async.models import BucketStats
-from tests.unit.support import Bench, after, answer, no, turns
+from tests.unit.support import TOKEN, Bench, after, answer, no, turns
 
 
 def item(bucket_id, count="1"):
@@ -326,6 +326,25 @@ async def test_an_item_without_an_id_is_the_error_of_each_id_left_over():
         assert [type(o.error) for o in report] == [type(None), DecodeError, DecodeError]
         assert report[1].error.path == "$.stats[1].bucketId"
         assert report[1].error is not report[2].error
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_an_item_without_success_is_the_error_of_its_own_id_and_says_why(named):
+    bad = {"success": False, "message": f"not for {TOKEN}", "error_code": "E7"}
+    items = [item("a"), bad | ({"bucketId": "b"} if named else {}), item("c")]
+    async with Bench(lambda *_: answer({"success": True, "stats": items})) as bench:
+        report = await bench.bucket_stats.get_many(["a", "b", "c"])
+        assert set(report.succeeded) == {"a", "c"}
+        for call in (bench.bucket_stats.list(["a", "b", "c"]), bench.bucket_stats.get("b")):
+            with pytest.raises(APIError) as caught:
+                await call
+            assert caught.value.message == "not for ***"
+    error = report.failed["b"]
+    assert type(error) is APIError
+    assert (error.status, error.code, error.message) == (200, "E7", "not for ***")
+    assert error.bucket_id == "b"
+    assert "200 OK, success is false, 'not for ***', code 'E7'" in str(error)
+    assert TOKEN not in error.body
 
 
 async def test_a_rejected_token_ends_the_run():
