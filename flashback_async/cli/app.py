@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 
 import click
 
 from flashback_async.cli.messages import say
 from flashback_async.cli.options import Options, positive_option, shared_options
+from flashback_async.cli.streams import prepare_streams
 
 _USAGE, _INTERRUPTED = 2, 130
 _EPILOG = """
@@ -123,7 +122,7 @@ def demo(buckets: int, no_progress: bool) -> int:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
-    problem = _prepare_streams()
+    problem = prepare_streams()
     if problem:
         say(f"error: {problem}")
         return _USAGE
@@ -140,21 +139,3 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     return code if isinstance(code, int) else 0
-
-
-def _prepare_streams() -> str | None:
-    """Make the standard streams fit for use; says what is wrong where they are not."""
-    # What the process opens next must not land in the place of one that is closed.
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None:
-        return "standard output is closed"
-    # No character that the terminal's encoding lacks may end a run.
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
-    return None

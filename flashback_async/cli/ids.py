@@ -10,6 +10,7 @@ from typing import BinaryIO
 import click
 
 from flashback_async.cli.messages import say
+from flashback_async.cli.streams import read_some
 from flashback_async.cli.threads import in_thread
 
 STDIN = "-"
@@ -50,7 +51,7 @@ async def _lines(stream: BinaryIO) -> AsyncIterator[str]:
     # Bytes that are no UTF-8 become characters that no id may hold: that line fails, not the run.
     decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
     rest = ""
-    while chunk := await in_thread(lambda: raw.read(_CHUNK)):
+    while chunk := await in_thread(lambda: read_some(raw, _CHUNK)):
         *lines, rest = (rest + decoder.decode(chunk)).split("\n")
         if len(rest) > _LONGEST_LINE:
             raise click.UsageError("standard input does not hold ids, one a line")
