@@ -1,4 +1,4 @@
-"""Runs a command's work: the event loop, and every way in which the work can end."""
+"""The run of a command's work: its event loop, and every way in which it can end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where that is installed."""
+    """Run a coroutine to its end, on uvloop if that is installed."""
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         return runner.run(main)
 
 
 def guarded(work: Callable[[], int], deadline: Deadline) -> int:
-    """Do the work and give its exit code; what ends it early becomes one line."""
+    """Do the work and return its exit code; an error that ends it early becomes one line."""
     try:
         return work()
     except KeyboardInterrupt:
@@ -30,11 +30,12 @@ def guarded(work: Callable[[], int], deadline: Deadline) -> int:
         say("interrupted")
         return Exit.INTERRUPTED
     except FlashbackError as error:
-        say(f"error: {error}")
-        return exit_of(error, deadline)
+        code = exit_of(error, deadline)
+        say(f"error: {deadline.message(error) if code is Exit.DEADLINE else error}")
+        return code
     except BrokenPipeError:
         drop_output()
-        return Exit.OK  # whoever read the output has seen enough
+        return Exit.OK  # the reader has seen enough
     except OSError as error:
         say(f"error: {error.strerror or error}")
         flush_output()

@@ -55,7 +55,9 @@ def percent(number: float | None) -> str:
 
 
 def seconds(number: float) -> str:
-    return f"{number:.2f} s" if number < 10 else f"{number:,.0f} s"
+    """Return a length of time in seconds, rounded."""
+    shown = f"{number:,.2f}".rstrip("0").rstrip(".") if number >= 1 else f"{number:.3g}"
+    return f"{shown} s"
 
 
 def age(moment: datetime | None, now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: a process of its own, against a sandbox over sockets."""
+"""What the commands show and refuse, and their exit codes."""
 
 import asyncio
 import csv
@@ -104,6 +104,23 @@ async def test_node_stats_of_several_days():
     assert pairs == {(bucket_id, day) for bucket_id in sandbox.bucket_ids for day in expected}
 
 
+async def test_node_stats_of_all_buckets():
+    async with sandbox_with_environment(buckets=4, nodes=1) as (sandbox, env):
+        days = ("--day", "2024-01-15", "--day", "2024-01-16T01:00+02:00")
+        result = await flashback("node-stats", "--all", *days, env=env)
+        refused = await flashback("node-stats", "--all", "-", *days, env=env)
+    pairs = [(r["bucket_id"], r["day"]) for r in map(json.loads, result.lines)]
+    assert sorted(pairs) == sorted((i, "2024-01-15") for i in sandbox.bucket_ids for _ in days[::2])
+    assert (result.code, refused.code, refused.out) == (0, 2, "")
+
+
+async def test_stats_of_all_may_be_asked_for_by_name():
+    async with sandbox_with_environment(buckets=4) as (_, env):
+        unnamed = await flashback("stats", env=env)
+        named = await flashback("stats", "--all", env=env)
+    assert (named.code, named.out) == (0, unnamed.out)
+
+
 async def test_node_stats_from_standard_input_as_csv():
     async with sandbox_with_environment(buckets=1, nodes=2) as (sandbox, env):
         result = await flashback(
@@ -177,14 +194,6 @@ async def test_a_rejected_token_is_said_once_in_a_table():
     assert (result.code, len(result.err.splitlines())) == (3, 1)
 
 
-@pytest.mark.parametrize("arguments", [("status", "a", "b"), ("status", "--all"), ("stats",)])
-async def test_a_deadline_that_passes_is_exit_code_5(arguments):
-    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
-        result = await flashback(*arguments, "--deadline", "0.2", env=env)
-    assert result.code == 5
-    assert result.err.startswith("error: the ")
-
-
 async def test_no_answer_at_all_is_exit_code_4():
     async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
         result = await flashback("status", "--all", "--timeout", "0.05", env=env)
@@ -226,16 +235,23 @@ WRONG = [
     (("status",), "give bucket ids"),
     (("status", "a", "--all"), "not both"),
     (("node-stats", "a"), "--day"),
-    (("node-stats", "--day", "today"), "ID"),
+    (("stats", "a", "--all"), "not both"),
+    (("stats", "-", "--all"), "not both"),
+    (("node-stats", "--day", "today"), "give bucket ids"),
+    (("node-stats", "a", "--all", "--day", "today"), "not both"),
     (("node-stats", "a", "--day", "Monday"), "day must be"),
+    (("node-stats", "a", "--day", "0001-01-01T00:00+01:00"), "day must be"),
     (("stats", "--token", "x"), "--token"),
     (("stats", "--deadline", "nan"), "nan is not a finite number above 0"),
     (("stats", "--timeout", "0"), "--timeout"),
     (("stats", "--concurrency", "0"), "--concurrency"),
     (("stats", "-o", "xml"), "xml"),
-    (("stats", "--base-url", "ftp://x"), "base_url"),
-    (("stats", "--base-url", "http://example.com"), "https required"),
-    (("sandbox", "--latency", "nan"), "latency must be a finite number"),
+    (("stats", "--timeout", "1e308"), "error: three times --timeout must be "),
+    (("stats", "--base-url", "ftp://x"), "error: --base-url "),
+    (("stats", "--base-url", "http://example.com"), "required: --base-url 'http://example.com'"),
+    (("stats", "--base-url", "http://example.com"), "; --allow-insecure-http permits it"),
+    (("sandbox", "--latency", "nan"), "error: --latency must be a finite number"),
+    (("sandbox", "--rate-limit", "1e-320"), "error: --rate-limit must be "),
     (("nonsense",), "nonsense"),
 ]
 
@@ -249,6 +265,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, part, monkeypatch, c
     assert err.startswith("error: ")
     assert part in err
     assert err.count("\n") == 1
+
+
+def test_a_wrong_base_url_of_the_environment_is_named_by_its_variable(monkeypatch, capsys):
+    monkeypatch.setenv("FLASHBACK_TOKEN", "x")
+    monkeypatch.setenv("FLASHBACK_BASE_URL", "ftp://x")
+    assert app.run(["stats"]) == 2
+    assert capsys.readouterr().err.startswith("error: FLASHBACK_BASE_URL must ")
 
 
 def test_a_missing_token_names_the_variables(capsys):
@@ -306,6 +329,8 @@ async def test_the_demo_shows_what_a_user_came_for_whatever_the_environment_says
     result = await flashback("demo", env=env)
     assert (result.code, result.err) == (0, "")
     assert "\x1b" not in result.out
+    assert "answers at http://127.0.0.1:" in result.out
+    assert "each time after 50 ms, and fails 1% of the time." in result.out
     assert "found 1,000 buckets" in result.out
     sections = ("Nodes by state", "Slowest nodes", "Buckets without a node ONLINE")
     for title in (*sections, "Failed, and why", "Traffic of all buckets", "Speed"):
