@@ -1,4 +1,4 @@
-"""The command line, ``flashback``; it needs the extra ``cli``."""
+"""The command line, ``flashback``, which needs the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with its exit code.
 
     Args:
-        arguments: What follows the command's name; None takes the process's own.
+        arguments: What follows the command's name; None means the process's own arguments.
     """
     if not all(map(_is_installed, _NEEDED)):
         sys.stderr.write('flashback needs click and rich: pip install "flashback-async[cli]"\n')

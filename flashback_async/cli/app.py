@@ -1,15 +1,21 @@
-"""The commands. Only click is imported here; what a command needs is imported when it runs."""
+"""The commands. Only click is imported here; a command imports what it needs when it runs."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
+from datetime import date
 
 import click
 
 from flashback_async.cli.messages import say
-from flashback_async.cli.options import Options, positive_option, shared_options
+from flashback_async.cli.options import (
+    Options,
+    bucket_arguments,
+    parse_days,
+    positive_option,
+    shared_options,
+)
+from flashback_async.cli.streams import prepare_streams
 
 _USAGE, _INTERRUPTED = 2, 130
 _EPILOG = """
@@ -36,31 +42,26 @@ def flashback() -> None:
 
 
 @flashback.command()
-@click.argument("ids", nargs=-1, metavar="[ID...|-]")
-@click.option("--all", "everything", is_flag=True, help="Every bucket that the token can see.")
+@bucket_arguments()
 @shared_options
-def status(ids: tuple[str, ...], everything: bool, options: Options) -> int:
-    """Show how the nodes of buckets are now.
+def status(ids: Sequence[str] | None, options: Options) -> int:
+    """Show the current state of buckets' nodes.
 
-    With "-" ids are read from standard input, one a line; blank lines and lines that start
+    With "-", ids are read from standard input, one a line; blank lines and lines that start
     with # are skipped.
     """
-    if everything and ids:
-        raise click.UsageError("give bucket ids or --all, not both")
-    if not (everything or ids):
-        raise click.UsageError('give bucket ids, "-" to read them from standard input, or --all')
     from flashback_async.cli.polling import poll_status
 
-    return poll_status(ids, everything, options)
+    return poll_status(ids, options)
 
 
-@flashback.command(short_help="Show how much went up and down in buckets.")
-@click.argument("ids", nargs=-1, metavar="[ID...|-]")
+@flashback.command(short_help="Show how much was uploaded and downloaded.")
+@bucket_arguments(all_by_default=True)
 @shared_options
-def stats(ids: tuple[str, ...], options: Options) -> int:
-    """Show how much went up and down in buckets; without ids, in all.
+def stats(ids: Sequence[str] | None, options: Options) -> int:
+    """Show how much was uploaded to buckets and downloaded from them; of all, without ids.
 
-    With "-" ids are read from standard input, one a line; blank lines and lines that start
+    With "-", ids are read from standard input, one a line; blank lines and lines that start
     with # are skipped.
     """
     from flashback_async.cli.polling import poll_stats
@@ -69,20 +70,21 @@ def stats(ids: tuple[str, ...], options: Options) -> int:
 
 
 @flashback.command()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...|-")
+@bucket_arguments()
 @click.option(
     "--day",
     "days",
     multiple=True,
     required=True,
+    callback=parse_days,
     metavar="DAY",
     help="A UTC day: 2024-01-15, today or yesterday. May be given several times.",
 )
 @shared_options
-def node_stats(ids: tuple[str, ...], days: tuple[str, ...], options: Options) -> int:
-    """Show how the nodes of buckets did on a day.
+def node_stats(ids: Sequence[str] | None, days: Sequence[date], options: Options) -> int:
+    """Show the daily uptime and latency of buckets' nodes.
 
-    With "-" ids are read from standard input, one a line; blank lines and lines that start
+    With "-", ids are read from standard input, one a line; blank lines and lines that start
     with # are skipped.
     """
     from flashback_async.cli.polling import poll_node_stats
@@ -95,14 +97,14 @@ def node_stats(ids: tuple[str, ...], days: tuple[str, ...], options: Options) ->
 @click.option(
     "--nodes", type=click.IntRange(0, 10_000), default=3, show_default=True, help="Of each bucket."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Picks the account.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Determines the account.")
 @click.option(
     "--latency", type=click.FloatRange(min=0), default=0.0, help="Seconds that each answer takes."
 )
 @click.option(
     "--error-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of answers that are 503."
 )
-@positive_option("--rate-limit", help="Requests a second, beyond which it says 429.")
+@positive_option("--rate-limit", help="Requests a second; beyond that, it answers 429.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 takes a free one.")
 def sandbox(**settings: object) -> int:
     """Run a Flashback API on this machine, with a made-up account, until Ctrl-C."""
@@ -115,15 +117,19 @@ def sandbox(**settings: object) -> int:
 @click.option("--buckets", type=click.IntRange(1, 100_000), default=1_000, show_default=True)
 @click.option("--no-progress", is_flag=True, help="Draw no progress bar.")
 def demo(buckets: int, no_progress: bool) -> int:
-    """Poll 1,000 buckets of a sandbox and show what came of it. Needs no account."""
+    """Poll 1,000 buckets of a sandbox and show the results. Needs no account."""
     from flashback_async.cli.demo import show_demo
 
     return show_demo(buckets, shows_bar=not no_progress)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code."""
-    problem = _prepare_streams()
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: What follows the command's name; None means the process's own arguments.
+    """
+    problem = prepare_streams()
     if problem:
         say(f"error: {problem}")
         return _USAGE
@@ -140,21 +146,3 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     return code if isinstance(code, int) else 0
-
-
-def _prepare_streams() -> str | None:
-    """Make the standard streams fit for use; says what is wrong where they are not."""
-    # What the process opens next must not land in the place of one that is closed.
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is None:
-        return "standard output is closed"
-    # No character that the terminal's encoding lacks may end a run.
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
-    return None

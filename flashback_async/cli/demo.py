@@ -1,4 +1,4 @@
-"""The main job, start to finish, on a sandbox: find the buckets, poll them all, see what came."""
+"""The main job from start to finish, on a sandbox: find all buckets, poll them, report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DELETED = "0d5e7e00-dead-4000-8000-000000000000"
 
 
 def show_demo(buckets: int, *, shows_bar: bool) -> int:
-    """Run the demo; it has done its job once it has shown what it found."""
+    """Run the demo; the exit code is 0 once its report is shown, whatever the report says."""
 
     def work() -> int:
         demo_report.show_findings(run_loop(_explore(buckets, shows_bar=shows_bar)))
@@ -32,13 +32,13 @@ async def _explore(buckets: int, *, shows_bar: bool) -> Findings:
     async with Sandbox(buckets, latency=_LATENCY, error_rate=_ERROR_RATE) as sandbox:
         _cause_incidents(sandbox)
         demo_report.introduce(sandbox.base_url, buckets, _LATENCY, _ERROR_RATE)
-        # Both are given, so nothing is read from the environment.
+        # With both given, the client reads nothing from the environment.
         async with FlashbackClient(sandbox.token, base_url=sandbox.base_url) as client:
             started = time.monotonic()
             stats = await client.bucket_stats.list()
-            # As in any inventory kept by hand, some ids are not ours, and some are gone.
+            # An inventory kept by hand has ids of other workspaces and of deleted buckets.
             old = [*sandbox.forbidden_ids, _DELETED]
-            demo_report.tell_found(time.monotonic() - started, len(stats), len(old))
+            demo_report.report_search(time.monotonic() - started, len(stats), len(old))
             findings = Findings(stats)
 
             served, started = sandbox.requests, time.monotonic()
@@ -54,7 +54,7 @@ async def _explore(buckets: int, *, shows_bar: bool) -> Findings:
 
 
 def _cause_incidents(sandbox: Sandbox) -> None:
-    """Take all nodes of one bucket down, and have another answer with errors only."""
+    """Take all nodes of one bucket offline, and let every request for another one fail."""
     down, broken = sandbox.bucket_ids[0], sandbox.bucket_ids[-1]
     for ip in sandbox.node_ips(down):
         sandbox.set_state(down, ip, "OFFLINE")

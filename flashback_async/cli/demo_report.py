@@ -1,4 +1,4 @@
-"""What the demo shows: nodes by state, the slowest, what is down, what failed and why."""
+"""The report of the demo: nodes by state, the slowest, outages, and the reasons of failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ _SLOWEST = 5
 
 @define
 class Findings:
-    """What the demo has seen, and how long it took."""
+    """The results of the demo.
+
+    Attributes:
+        stats: Of all buckets that the search found.
+        outcomes: Of the status of every bucket.
+        seconds: The time that the status run took.
+        requests: How many requests it sent.
+    """
 
     stats: Sequence[BucketStats] = ()
     outcomes: list[Outcome[str, BucketStatus]] = field(factory=list)
@@ -46,15 +53,15 @@ class Findings:
 
 
 def introduce(base_url: str, buckets: int, latency: float, error_rate: float) -> None:
-    """Say what is about to be polled."""
+    """Print what is about to be polled."""
     _say(
         f"A sandbox of {text.plural(buckets, 'bucket')} answers at {base_url},",
         f"each time after {latency * 1000:.0f} ms, and fails {error_rate:.0%} of the time.",
     )
 
 
-def tell_found(seconds: float, found: int, added: int) -> None:
-    """Say what the search gave."""
+def report_search(seconds: float, found: int, added: int) -> None:
+    """Print what the search for buckets found."""
     _say(
         f"bucket_stats.list() found {text.plural(found, 'bucket')} in {text.seconds(seconds)}.",
         f"Polling the status of all, and of {added} that an old inventory still names.",
@@ -97,7 +104,7 @@ def _state(name: str, width: int) -> Text:
 
 
 def _slowest(nodes: Sequence[NodeStatus], console: Console) -> Iterator[Text]:
-    """Give the slowest machines; one node may serve several buckets."""
+    """Yield the slowest nodes, each once: a node may serve several buckets."""
     seen = {node.ip: node for node in nodes if node.latency_ms is not None}
     buckets = Counter(node.ip for node in nodes)
     columns = (
@@ -129,7 +136,7 @@ def _all_down(found: Sequence[BucketStatus]) -> Iterator[Text]:
 
 
 def _failures(outcomes: Sequence[Outcome[str, BucketStatus]]) -> Iterator[Text]:
-    """Give the reasons, each with the buckets that it holds for."""
+    """Yield the reasons, each followed by its buckets."""
     failed: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.error is not None:
@@ -141,7 +148,7 @@ def _failures(outcomes: Sequence[Outcome[str, BucketStatus]]) -> Iterator[Text]:
 
 
 def _why(error: FlashbackError) -> str:
-    """Say why in the words of the API, where it said anything, and without a request's own id."""
+    """Return the API's own message, if it sent one, without the request id that sets it apart."""
     if not (isinstance(error, APIError) and error.message):
         return reason(error)
     times = f", after {error.attempts} requests" if error.attempts > 1 else ""
@@ -168,6 +175,6 @@ def _speed(findings: Findings) -> Iterator[Text]:
 
 
 def _say(*lines: str) -> None:
-    """Print now: what follows takes a moment."""
+    """Print at once, because the next step takes a moment."""
     sys.stdout.writelines(f"{line}\n" for line in lines)
     sys.stdout.flush()

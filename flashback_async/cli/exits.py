@@ -1,25 +1,29 @@
-"""Exit codes, and how a run comes to its own."""
+"""Exit codes, and what decides the one of a run."""
 
 from __future__ import annotations
 
+import copy
 import time
 from enum import IntEnum
 from typing import Any
 
 from flashback_async import (
+    APIError,
     AuthenticationError,
     ConfigurationError,
     DeadlineExceededError,
     FlashbackError,
     InvalidArgumentError,
     Outcome,
+    RateLimitError,
 )
+from flashback_async.cli import text
 
 _SHOWN = 20
 
 
 class Exit(IntEnum):
-    """Name the exit codes; the help of the command says the same."""
+    """The exit codes of the command, as its help lists them."""
 
     OK = 0
     SOME_FAILED = 1
@@ -37,30 +41,53 @@ class Deadline:
         self.seconds = seconds
         self._started = time.monotonic()
 
+    def __str__(self) -> str:
+        return "no deadline" if self.seconds is None else text.seconds(self.seconds)
+
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self._started
 
     @property
     def passed(self) -> bool:
-        # A timer may come due a little early.
+        # A timer may fire a little early.
         return self.seconds is not None and self.elapsed >= self.seconds - 0.05
 
     def left(self) -> float | None:
-        """Give the seconds that are left, never 0: what is late ends as soon as it begins."""
+        """Return the seconds that are left, never 0: a call that is late ends as it begins."""
         return None if self.seconds is None else max(self.seconds - self.elapsed, 0.001)
+
+    def is_outlasted_by(self, error: APIError) -> bool:
+        """Return whether the API asks for a longer pause than the run has left."""
+        left = self.left()
+        return left is not None and error.retry_after is not None and error.retry_after > left
+
+    def message(self, error: FlashbackError) -> str:
+        """Return how the deadline ended a run, whose error is given."""
+        if isinstance(error, APIError) and error.retry_after is not None:
+            pause = text.seconds(error.retry_after)
+            return (
+                f"the API asked for a pause of {pause}, longer than the deadline of {self} allows"
+            )
+        return f"the deadline of {self} passed"
 
 
 class Tally:
-    """Counts outcomes; of the failures it keeps only the first few."""
+    """Counts of outcomes, and the failures that decide the exit code.
+
+    Attributes:
+        first_failures: The first few, for a list of them.
+        rejection: The error of the first key whose token was rejected.
+        cut_off: The error of the first key that the deadline left no time for.
+    """
 
     def __init__(self, deadline: Deadline) -> None:
         self.succeeded = 0
         self.failed = 0
         self.first_failures: list[Outcome[Any, Any]] = []
         self.rejection: AuthenticationError | None = None
+        self.cut_off: FlashbackError | None = None
         self.deadline = deadline
-        self._cut_off = False
 
     @property
     def total(self) -> int:
@@ -75,26 +102,48 @@ class Tally:
             self.first_failures.append(outcome)
         if isinstance(outcome.error, AuthenticationError):
             self.rejection = self.rejection or outcome.error
-        elif isinstance(outcome.error, DeadlineExceededError) and self.deadline.passed:
-            self._cut_off = True
+        elif self._is_cut_off(outcome.error):
+            self.cut_off = self.cut_off or outcome.error
+
+    def end_early(self) -> None:
+        """Record that the run ended before it had taken every key."""
+        if self.rejection is None and self.cut_off is None:
+            self.cut_off = DeadlineExceededError()
+
+    def error_of_unsent(self, bucket_id: str) -> FlashbackError:
+        """Return an error for a bucket that a run which ended early never asked for."""
+        reason = self.rejection or self.cut_off
+        if not isinstance(reason, APIError):
+            message = f"the deadline of {self.deadline} passed before the request was sent"
+            return DeadlineExceededError(message, bucket_id=bucket_id)
+        error = copy.copy(reason)
+        error.bucket_id, error.attempts, error.elapsed = bucket_id, 0, 0.0
+        return error
 
     def code(self) -> Exit:
-        """Give the exit code; the first that applies, from the most to the least telling."""
+        """Return the exit code: the first that applies, the most telling one first."""
         if self.rejection is not None:
             return Exit.TOKEN_REJECTED
-        if self._cut_off:
+        if self.cut_off is not None:
             return Exit.DEADLINE
         if not self.failed:
             return Exit.OK
         return Exit.SOME_FAILED if self.succeeded else Exit.NOTHING_SUCCEEDED
 
+    def _is_cut_off(self, error: FlashbackError) -> bool:
+        if isinstance(error, DeadlineExceededError):
+            return self.deadline.passed
+        return isinstance(error, RateLimitError) and self.deadline.is_outlasted_by(error)
+
 
 def exit_of(error: FlashbackError, deadline: Deadline) -> Exit:
-    """Give the exit code of a run that an error ended as a whole."""
+    """Return the exit code of a run that an error ended as a whole."""
     if isinstance(error, ConfigurationError | InvalidArgumentError):
         return Exit.USAGE
     if isinstance(error, AuthenticationError):
         return Exit.TOKEN_REJECTED
     if isinstance(error, DeadlineExceededError) and deadline.passed:
+        return Exit.DEADLINE
+    if isinstance(error, APIError) and deadline.is_outlasted_by(error):
         return Exit.DEADLINE
     return Exit.NOTHING_SUCCEEDED

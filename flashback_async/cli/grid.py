@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,15 +15,15 @@ _PIPE_WIDTH = 200
 
 
 class Column(NamedTuple):
-    """A column: its title, and how it is set."""
+    """A column: its title, and how it is laid out."""
 
     title: str
     right: bool = False
-    optional: bool = False  # left out where the terminal is narrow
+    optional: bool = False  # left out if the terminal is narrow
 
 
 class Group(NamedTuple):
-    """Rows that belong together, under the name of what they belong to."""
+    """The rows of one bucket, and its label."""
 
     label: str
     rows: list[list[Text]]
@@ -36,16 +37,33 @@ class _Console(Console):
 
 def make_console(*, stderr: bool = False) -> Console:
     """Make a console that shows text as it is; a pipe, which has no width, counts as wide."""
-    console = _Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if not (console.is_terminal or os.environ.get("COLUMNS")):
+    environment = _usable_environment()
+    console = _Console(
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+        _environ=environment,
+    )
+    if not (console.is_terminal or "COLUMNS" in environment):
         console.width = _PIPE_WIDTH
     return console
+
+
+def _usable_environment() -> dict[str, str]:
+    """Return the environment without a size of the terminal that no terminal has."""
+    environment = dict(os.environ)
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch(r"0*[1-9][0-9]{0,5}", environment.get(name, ""), re.ASCII):
+            environment.pop(name, None)
+    return environment
 
 
 def show(
     console: Console, label_title: str, columns: Sequence[Column], groups: Sequence[Group]
 ) -> None:
-    """Print rows under their titles, in the roomiest of three forms that fits the width."""
+    """Print rows under their titles, in the widest of three forms that fits."""
     flat = _Grid([Column(label_title), *columns], _labelled(groups))
     if flat.width <= console.width:
         lines = flat.lines(console)
@@ -55,7 +73,7 @@ def show(
 
 
 def _labelled(groups: Sequence[Group]) -> list[list[Text]]:
-    """Put the label of each group in front of its first row."""
+    """Return all rows, the first one of each group with its label in front."""
     return [
         [Text("" if number else group.label), *row]
         for group in groups
@@ -66,7 +84,7 @@ def _labelled(groups: Sequence[Group]) -> list[list[Text]]:
 def _grouped(
     console: Console, columns: Sequence[Column], groups: Sequence[Group]
 ) -> Iterator[Text]:
-    """Give the labels lines of their own, and leave out columns if that is not enough."""
+    """Yield lines with the labels on their own; optional columns are left out if need be."""
     rows = [row for group in groups for row in group.rows]
     grid = _Grid(columns, rows)
     if len(_GAP) + grid.width > console.width:
@@ -82,7 +100,7 @@ def _grouped(
 
 
 def lines(console: Console, columns: Sequence[Column], rows: list[list[Text]]) -> Iterator[Text]:
-    """Give rows under their titles, for those who print them among other things."""
+    """Return lines of rows under their titles, without printing them."""
     return _Grid(columns, rows).lines(console)
 
 

@@ -1,59 +1,59 @@
-"""Bucket ids from the arguments and, where one of them is "-", from standard input."""
+"""Bucket ids from the arguments and, if one of them is "-", from standard input."""
 
 from __future__ import annotations
 
-import codecs
-import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import BinaryIO
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
 
-import click
-
-from flashback_async.cli.messages import say
-from flashback_async.cli.threads import in_thread
+from flashback_async.cli.standard_input import StandardInput
 
 STDIN = "-"
-_CHUNK = 65_536
-_LONGEST_LINE = 10_000
 
 
-def ids_of(arguments: Sequence[str]) -> Sequence[str] | AsyncIterator[str]:
-    """Give the ids, read lazily where some of them come from standard input."""
-    return _chained(arguments) if STDIN in arguments else arguments
+class IdStream:
+    """The ids of a run, in order; those in place of a "-" are read as they are asked for.
+
+    A run that ends early does not take them all. `late` yields the others.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = deque(arguments)
+        self._stdin: StandardInput | None = None
+
+    @property
+    def unread(self) -> bool:
+        """Whether standard input may hold ids that were never read."""
+        return self._stdin is not None and self._stdin.unread
+
+    @property
+    def ended(self) -> bool:
+        """Whether every id was taken."""
+        return not self._arguments
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while self._arguments:
+            if self._arguments[0] != STDIN:
+                return self._arguments.popleft()
+            if self._stdin is None:
+                self._stdin = StandardInput()
+            bucket_id = await self._stdin.read()
+            if bucket_id is not None:
+                return bucket_id
+            self._arguments.popleft()
+        raise StopAsyncIteration
+
+    def late(self) -> AsyncIterator[str]:
+        """Yield the ids that nobody has taken; an input that has not ended gets little time."""
+        if self._stdin is None:
+            self._stdin = StandardInput()
+        self._stdin.hurry()
+        return self
 
 
-async def _chained(arguments: Iterable[str]) -> AsyncIterator[str]:
-    for argument in arguments:
-        if argument != STDIN:
-            yield argument
-            continue
-        async for bucket_id in _from_stdin():
-            yield bucket_id
-
-
-async def _from_stdin() -> AsyncIterator[str]:
-    """Read one id a line; blank lines and those that start with # are none."""
-    if sys.stdin is None or sys.stdin.closed:
-        raise click.UsageError("standard input is closed, so there are no ids to read from it")
-    if sys.stdin.isatty():
-        say("Reading bucket ids, one a line, until the end of input (Ctrl-D).")
-    async for line in _lines(sys.stdin.buffer):
-        bucket_id = line.strip()
-        if bucket_id and not bucket_id.startswith("#"):
-            yield bucket_id
-
-
-async def _lines(stream: BinaryIO) -> AsyncIterator[str]:
-    """Read lines as they arrive, without holding up the event loop or more than a chunk."""
-    # The raw stream gives what is there, and has no lock for a thread to hold as Python ends.
-    raw = getattr(stream, "raw", stream)
-    # Bytes that are no UTF-8 become characters that no id may hold: that line fails, not the run.
-    decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
-    rest = ""
-    while chunk := await in_thread(lambda: raw.read(_CHUNK)):
-        *lines, rest = (rest + decoder.decode(chunk)).split("\n")
-        if len(rest) > _LONGEST_LINE:
-            raise click.UsageError("standard input does not hold ids, one a line")
-        for line in lines:
-            yield line
-    yield rest + decoder.decode(b"", final=True)
+def ids_of(arguments: Sequence[str]) -> Sequence[str] | IdStream:
+    """Return the ids; a stream if some of them come from standard input."""
+    return IdStream(arguments) if STDIN in arguments else arguments

@@ -1,4 +1,4 @@
-"""What is said beside the data: short lines on standard error."""
+"""Short lines on standard error, beside the data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from flashback_async.cli.text import printable
 
 
 def say(text: str) -> None:
-    """Write a line to standard error; where nobody listens, nothing is lost."""
+    """Write a line to standard error; a failure to write it is ignored."""
     with contextlib.suppress(OSError, ValueError):
         click.echo(printable(text), err=True)

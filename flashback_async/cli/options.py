@@ -1,16 +1,65 @@
-"""The options that the commands share."""
+"""The arguments and options that the commands share."""
 
 from __future__ import annotations
 
 import functools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import click
 
 Command = Callable[..., int]
+
+
+def bucket_arguments(*, all_by_default: bool = False) -> Callable[[Command], Command]:
+    """Let a command take ids or ``--all``, as one `ids`: None means all buckets."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def chosen(*, ids: tuple[str, ...], everything: bool, **values: Any) -> int:
+            if everything and ids:
+                raise click.UsageError("give bucket ids or --all, not both")
+            if not (everything or ids or all_by_default):
+                raise click.UsageError(
+                    'give bucket ids, "-" to read them from standard input, or --all'
+                )
+            return command(ids=ids or None, **values)
+
+        decorated: Command = chosen
+        helped = "Every bucket that the token can see."
+        if all_by_default:
+            helped += "  [default without ids]"
+        decorated = click.option("--all", "everything", is_flag=True, help=helped)(decorated)
+        return click.argument("ids", nargs=-1, metavar="[ID...|-]")(decorated)
+
+    return decorate
+
+
+def parse_days(
+    _: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> tuple[date, ...]:
+    """Return the days that the values of an option name.
+
+    Raises:
+        click.BadParameter: One of them names none.
+    """
+    return tuple(_day(value, parameter) for value in values)
+
+
+def _day(value: str, parameter: click.Parameter) -> date:
+    today = datetime.now(UTC).date()
+    named = {"today": today, "yesterday": today - timedelta(days=1)}
+    if value.lower() in named:
+        return named[value.lower()]
+    try:
+        at = datetime.fromisoformat(value)
+        return (at if at.tzinfo is None else at.astimezone(UTC)).date()
+    except (ValueError, OverflowError):
+        message = f"day must be a UTC day such as 2024-01-15, today or yesterday, not {value!a}"
+        raise click.BadParameter(message, param=parameter) from None
 
 
 def positive_option(name: str, **settings: Any) -> Callable[[Command], Command]:
@@ -19,14 +68,14 @@ def positive_option(name: str, **settings: Any) -> Callable[[Command], Command]:
 
 
 def _check_positive(_: click.Context, parameter: click.Parameter, value: float | None) -> Any:
-    # click's own range lets NaN and infinity pass.
+    # click's own range accepts NaN and infinity.
     if value is not None and not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a finite number above 0", param=parameter)
     return value
 
 
 class Options(NamedTuple):
-    """What the shared options say."""
+    """The values of the shared options."""
 
     output: str | None
     concurrency: int
@@ -41,14 +90,15 @@ class Options(NamedTuple):
 
     @property
     def form(self) -> str:
-        """The output format: what fits where it goes, if none is asked for."""
+        """The output format; without ``--output``, the one that suits the output's target."""
         return self.output or ("table" if sys.stdout.isatty() else "jsonl")
 
     @property
     def shows_bar(self) -> bool:
-        # Log lines, and data that comes line by line on the same terminal, would tear it apart.
-        torn = self.verbose or (self.form in ("jsonl", "csv") and sys.stdout.isatty())
-        return not (self.no_progress or self.quiet or torn)
+        """Whether a progress bar is wanted and would stay intact."""
+        # Log lines, and data that is written line by line to the same terminal, would break it.
+        broken = self.verbose or (self.form in ("jsonl", "csv") and sys.stdout.isatty())
+        return not (self.no_progress or self.quiet or broken)
 
 
 _OPTIONS = (
@@ -63,7 +113,7 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         default=64,
         show_default=True,
-        help="Requests at once.",
+        help="Requests in flight at once.",
     ),
     positive_option("--max-rate", metavar="N", help="Requests a second.  [default: no limit]"),
     positive_option(
@@ -73,7 +123,9 @@ _OPTIONS = (
         show_default=True,
         help="For one request; with its retries, three times as long.",
     ),
-    positive_option("--deadline", metavar="SECONDS", help="For all of it.  [default: none]"),
+    positive_option(
+        "--deadline", metavar="SECONDS", help="For the whole run.  [default: no deadline]"
+    ),
     click.option(
         "--base-url",
         metavar="URL",

@@ -1,4 +1,4 @@
-"""Data on standard output: as lines while the run goes on, or as a whole at its end."""
+"""Data on standard output: line by line during the run, or all of it at the end."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from flashback_async import Outcome
 from flashback_async.cli.records import View, json_value
 from flashback_async.cli.threads import in_thread
 
-_MOST_WAITING = 256  # lines; more than that wait for whoever reads the output
+_MOST_WAITING = 256  # lines; with more, the run waits for the reader of the output
 
 AnyOutcome = Outcome[Any, Any]
 AnyView = View[Any, Any]
 
 
 class Writer(Protocol):
-    """Takes outcomes as they complete; `finish` comes when the event loop has ended."""
+    """An output format; `finish` is called once the event loop has ended."""
 
     async def add(self, outcome: AnyOutcome) -> None: ...
 
@@ -32,7 +32,7 @@ class Writer(Protocol):
 
 
 def make_writer(form: str, view: AnyView) -> Writer:
-    """Make the writer of a format."""
+    """Return a writer of a format."""
     if form == "jsonl":
         return _Lines(lambda outcome: json_text(view.record_of(outcome)) + "\n")
     if form == "csv":
@@ -41,7 +41,7 @@ def make_writer(form: str, view: AnyView) -> Writer:
 
 
 def json_text(record: object) -> str:
-    """Give a JSON text of one line that is safe on any terminal."""
+    """Return JSON text on one line that no terminal acts on."""
     return json.dumps(record, default=json_value).replace("\x7f", "\\u007f")
 
 
@@ -52,10 +52,10 @@ def _csv_text(lines: Iterable[Iterable[object]]) -> str:
 
 
 class _Lines:
-    """Writes each outcome at once, without holding up the event loop where the reader is slow.
+    """A format with lines for each outcome, written at once in a thread.
 
-    A run whose loop stood still for as long as somebody reads one page of a pager would find all
-    its calls timed out.
+    If the event loop itself waited for a slow reader, such as a pager, the calls in flight would
+    time out meanwhile.
     """
 
     def __init__(self, form: Callable[[AnyOutcome], str], headed: AnyView | None = None) -> None:
@@ -77,10 +77,10 @@ class _Lines:
         await self._write()
 
     def finish(self) -> None:
-        """All is written already."""
+        """Do nothing: everything is written already."""
 
     async def _join(self) -> None:
-        """Wait for the writing under way; what has gone wrong with it is raised."""
+        """Wait for the current write, and raise its error."""
         writing, self._writing = self._writing, None
         if writing is not None:
             await writing
@@ -93,8 +93,8 @@ class _Lines:
 
 
 def _write_raw(data: bytes) -> None:
-    # The raw stream: a thread that waits for a reader would hold the lock of the buffered one, and
-    # Python cannot end while it does.
+    # A thread that waits for a reader would hold the lock of the buffered stream, and Python could
+    # not exit. The raw stream has no lock.
     raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     rest = memoryview(data)
     while rest:
@@ -102,7 +102,7 @@ def _write_raw(data: bytes) -> None:
 
 
 class _Whole:
-    """Keeps the outcomes, and writes them in the order of the input at the end."""
+    """A format that is written at the end, in the order of the input."""
 
     def __init__(self, view: AnyView, *, as_table: bool) -> None:
         self._view = view
@@ -113,11 +113,11 @@ class _Whole:
         self._outcomes.append(outcome)
 
     async def drain(self) -> None:
-        """Nothing is under way."""
+        """Do nothing: nothing is written before `finish`."""
 
     def finish(self) -> None:
         if self._as_table:
-            from flashback_async.cli import tables  # rich, which only a table needs
+            from flashback_async.cli import tables  # imports rich, which only a table needs
 
             tables.show(self._view, self._outcomes)
             return

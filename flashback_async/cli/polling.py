@@ -1,126 +1,128 @@
-"""What `status`, `stats` and `node-stats` do: find the ids, ask for all of them, show what came."""
+"""The work of `status`, `stats` and `node-stats`: find the ids, poll them, write the outcomes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import date
+from typing import Any, NamedTuple
 
-from flashback_async import (
-    BucketStats,
-    ConfigurationError,
-    FlashbackClient,
-    Limits,
-    Outcome,
-    Timeout,
-)
+from flashback_async import BucketDay, BucketStats, FlashbackClient, Outcome
 from flashback_async.cli import records, summary
 from flashback_async.cli.exits import Deadline, Tally
-from flashback_async.cli.ids import ids_of
+from flashback_async.cli.ids import IdStream, ids_of
 from flashback_async.cli.options import Options
-from flashback_async.cli.output import AnyView, Writer, make_writer
+from flashback_async.cli.output import AnyOutcome, AnyView, Writer, make_writer
 from flashback_async.cli.progress import progress
 from flashback_async.cli.runner import guarded, run_loop
+from flashback_async.cli.settings import make_client, make_timeout, naming_options
 
-Ids = Iterable[str] | AsyncIterable[str]
-Outcomes = AsyncGenerator[Outcome[Any, Any], None]
-# Gives the outcomes to come, and how many they are where that is known.
-Ask = Callable[[FlashbackClient, Deadline], Awaitable[tuple[Outcomes, int | None]]]
-
-
-def poll_status(ids: Sequence[str], everything: bool, options: Options) -> int:
-    """Show the state of the nodes of buckets."""
-
-    async def ask(client: FlashbackClient, deadline: Deadline) -> tuple[Outcomes, int | None]:
-        wanted: Ids = ids_of(ids)
-        if everything:
-            wanted = [stats.bucket_id for stats in await _list_all(client, options, deadline)]
-        return client.status.iter_many(wanted, deadline=deadline.left()), _length(wanted)
-
-    return _poll(records.STATUS, ask, options)
+Ids = Sequence[str] | IdStream
+Outcomes = AsyncGenerator[AnyOutcome, None]
 
 
-def poll_stats(ids: Sequence[str], options: Options) -> int:
-    """Show the traffic counters of buckets; without ids, of all."""
+class _Poll(NamedTuple):
+    """What a command asks for."""
 
-    async def ask(client: FlashbackClient, deadline: Deadline) -> tuple[Outcomes, int | None]:
-        if not ids:
-            listed = await _list_all(client, options, deadline)
-            return _as_outcomes(listed, deadline), len(listed)
-        wanted = ids_of(ids)
-        return client.bucket_stats.iter_many(wanted, deadline=deadline.left()), _length(wanted)
+    view: AnyView
+    ask: Callable[[FlashbackClient, Ids, float | None], Outcomes]
+    days: Sequence[date] | None = None
+    is_list: bool = False  # the search for all buckets has the answers already
 
-    return _poll(records.STATS, ask, options)
-
-
-def poll_node_stats(ids: Sequence[str], days: Sequence[str], options: Options) -> int:
-    """Show how the nodes of buckets did on some days."""
-
-    async def ask(client: FlashbackClient, deadline: Deadline) -> tuple[Outcomes, int | None]:
-        wanted = ids_of(ids)
-        known = _length(wanted)
-        outcomes = client.node_stats.iter_many(
-            wanted, [_named_day(day) for day in days], deadline=deadline.left()
-        )
-        return outcomes, None if known is None else known * len(days)
-
-    return _poll(records.NODE_STATS, ask, options)
+    def keys(self, bucket_id: str) -> Sequence[Any]:
+        if self.days is None:
+            return [bucket_id]
+        return [BucketDay(bucket_id, day) for day in self.days]
 
 
-def _poll(view: AnyView, ask: Ask, options: Options) -> int:
+def poll_status(ids: Sequence[str] | None, options: Options) -> int:
+    """Show the current state of buckets' nodes; None means all buckets."""
+
+    def ask(client: FlashbackClient, ids: Ids, deadline: float | None) -> Outcomes:
+        return client.status.iter_many(ids, deadline=deadline)
+
+    return _run(_Poll(records.STATUS, ask), ids, options)
+
+
+def poll_stats(ids: Sequence[str] | None, options: Options) -> int:
+    """Show the traffic counters of buckets; None means all buckets."""
+
+    def ask(client: FlashbackClient, ids: Ids, deadline: float | None) -> Outcomes:
+        return client.bucket_stats.iter_many(ids, deadline=deadline)
+
+    return _run(_Poll(records.STATS, ask, is_list=True), ids, options)
+
+
+def poll_node_stats(ids: Sequence[str] | None, days: Sequence[date], options: Options) -> int:
+    """Show the daily figures of buckets' nodes; None means all buckets."""
+
+    def ask(client: FlashbackClient, ids: Ids, deadline: float | None) -> Outcomes:
+        return client.node_stats.iter_many(ids, days, deadline=deadline)
+
+    return _run(_Poll(records.NODE_STATS, ask, days), ids, options)
+
+
+def _run(poll: _Poll, ids: Sequence[str] | None, options: Options) -> int:
     deadline = Deadline(options.deadline)
 
     def work() -> int:
         if options.verbose:
             _log_to_stderr(options.verbose)
-        tally, writer = Tally(deadline), make_writer(options.form, view)
-        run_loop(_run(ask, tally, writer, options))
+        tally, writer = Tally(deadline), make_writer(options.form, poll.view)
+        wanted = None if ids is None else ids_of(ids)
+        with naming_options(options):
+            run_loop(_write_all(poll, wanted, tally, writer, options))
         writer.finish()
-        summary.tell(tally, view, quiet=options.quiet, in_full=options.form == "table")
+        unread = isinstance(wanted, IdStream) and wanted.unread
+        summary.tell(
+            tally, poll.view, quiet=options.quiet, in_full=options.form == "table", unread=unread
+        )
         return tally.code()
 
     return guarded(work, deadline)
 
 
-async def _run(ask: Ask, tally: Tally, writer: Writer, options: Options) -> None:
-    async with _make_client(options) as client:
-        outcomes, total = await ask(client, tally.deadline)
-        with progress(shown=options.shows_bar, total=total) as step:
-            async with aclosing(outcomes):
-                async for outcome in outcomes:
+async def _write_all(
+    poll: _Poll, ids: Ids | None, tally: Tally, writer: Writer, options: Options
+) -> None:
+    async with make_client(options) as client:
+        listed = await _list_all(client, options, tally.deadline) if ids is None else []
+        if ids is None:
+            ids = [stats.bucket_id for stats in listed]
+        if listed and poll.is_list:
+            outcomes = _as_outcomes(listed, tally.deadline)
+        else:
+            outcomes = poll.ask(client, ids, tally.deadline.left())
+        with progress(shown=options.shows_bar, total=_total(poll, ids)) as step:
+            async with aclosing(_with_unsent(outcomes, poll, ids, tally)) as every:
+                async for outcome in every:
                     tally.count(outcome)
                     step()
                     await writer.add(outcome)
         await writer.drain()
 
 
-def _make_client(options: Options) -> FlashbackClient:
-    variables = ("FLASHBACK_TOKEN", "FLASHBACK_TOKEN_FILE")
-    if not any(map(os.environ.get, variables)):
-        raise ConfigurationError(
-            f"no token: set {variables[0]}, or {variables[1]} to the name of a file that holds it"
-        )
-    return FlashbackClient(
-        base_url=options.base_url,
-        timeout=_timeout(options.timeout),
-        limits=Limits(max_concurrency=options.concurrency, max_rate=options.max_rate),
-        allow_insecure_http=options.allow_insecure_http,
-    )
+def _total(poll: _Poll, ids: Ids) -> int | None:
+    """Return how many outcomes there will be; None if standard input may hold more ids."""
+    return None if isinstance(ids, IdStream) else len(ids) * len(poll.keys(""))
 
 
-def _timeout(seconds: float) -> Timeout:
-    return Timeout(total=3 * seconds, attempt=seconds, connect=min(seconds, Timeout().connect))
+async def _with_unsent(outcomes: Outcomes, poll: _Poll, ids: Ids, tally: Tally) -> Outcomes:
+    """Yield the outcomes of a run, and a failure for each id that the run did not take.
 
-
-async def _list_all(
-    client: FlashbackClient, options: Options, deadline: Deadline
-) -> list[BucketStats]:
-    timeout = _timeout(options.timeout)
-    if (left := deadline.left()) is not None and left < timeout.total:
-        timeout = Timeout(total=left, attempt=timeout.attempt, connect=timeout.connect)
-    return await client.with_options(timeout=timeout).bucket_stats.list()
+    A run that ends early reads no further in an async iterable, so this function does.
+    """
+    async with aclosing(outcomes):
+        async for outcome in outcomes:
+            yield outcome
+    if not isinstance(ids, IdStream) or ids.ended:
+        return
+    tally.end_early()
+    place = tally.total
+    async for bucket_id in ids.late():
+        for key in poll.keys(bucket_id):
+            yield Outcome(place, key, None, tally.error_of_unsent(bucket_id), 0.0)
+            place += 1
 
 
 async def _as_outcomes(listed: list[BucketStats], deadline: Deadline) -> Outcomes:
@@ -128,14 +130,11 @@ async def _as_outcomes(listed: list[BucketStats], deadline: Deadline) -> Outcome
         yield Outcome(place, stats.bucket_id, stats, None, deadline.elapsed)
 
 
-def _length(ids: Ids) -> int | None:
-    return len(ids) if isinstance(ids, Sequence) else None
-
-
-def _named_day(day: str) -> str | date:
-    """Read the names of two days; everything else is left to the client."""
-    today = datetime.now(UTC).date()
-    return {"today": today, "yesterday": today - timedelta(days=1)}.get(day.lower(), day)
+async def _list_all(
+    client: FlashbackClient, options: Options, deadline: Deadline
+) -> list[BucketStats]:
+    timeout = make_timeout(options, deadline.left())
+    return await client.with_options(timeout=timeout).bucket_stats.list()
 
 
 def _log_to_stderr(verbosity: int) -> None:

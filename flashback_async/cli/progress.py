@@ -1,4 +1,4 @@
-"""A progress bar on standard error: how many, how fast, how long still."""
+"""A progress bar on standard error: count, rate and remaining time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(*, shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
-    """Give the function to call at each step; where there is no terminal, nothing is drawn.
+    """Draw a bar, if standard error is a terminal; yields the function to call at each step.
 
     Args:
         shown: Whether a bar is wanted.
-        total: How many steps there will be; None where nobody knows.
+        total: How many steps there will be; None if that is unknown.
     """
     if not (shown and sys.stderr.isatty()):
         yield _no_step
@@ -29,7 +29,7 @@ def progress(*, shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
 
 
 def _no_step() -> None:
-    """Draw nothing."""
+    """Do nothing, because no bar is drawn."""
 
 
 def _make_bar() -> Progress:
@@ -55,7 +55,7 @@ def _make_bar() -> Progress:
         TimeRemainingColumn(compact=True),
         console=make_console(stderr=True),
         transient=True,
-        # Standard output is for data: it may be a file, and is no business of the bar.
+        # The bar leaves standard output alone, which is for data and may be a file.
         redirect_stdout=False,
         redirect_stderr=False,
     )

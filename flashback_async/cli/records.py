@@ -1,4 +1,4 @@
-"""How the answers of each resource appear as records and as CSV lines: exact, nothing left out."""
+"""The JSON records and CSV lines of each resource: exact and complete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ V = TypeVar("V")
 
 @frozen
 class View(Generic[K, V]):
-    """How keys and values of one kind are shown."""
+    """The form of one resource's keys and values in the output."""
 
     noun: str
     key_names: tuple[str, ...]
@@ -39,18 +39,18 @@ class View(Generic[K, V]):
         return text.printable(" ".join(self.key(key)))
 
     def record_of(self, outcome: Outcome[K, V]) -> dict[str, object]:
-        """Give an outcome as a JSON object."""
+        """Return an outcome as a JSON object."""
         key = dict(zip(self.key_names, self.key(outcome.key), strict=True))
         if outcome.error is not None:
             return {**key, "error": _error_record(outcome.error)}
-        # The id as it was asked for goes first, and stands for the one in the answer.
+        # The id that was asked for comes first, and replaces the one in the answer.
         return key | self.record(outcome.unwrap()) | key
 
     def csv_header(self) -> list[str]:
         return [*self.key_names, *self._csv_fields(), "error"]
 
     def csv_lines(self, outcome: Outcome[K, V]) -> list[list[object]]:
-        """Give the CSV lines of an outcome: one for each item, and at least one."""
+        """Return the CSV lines of an outcome: one for each item, and at least one."""
         key = [text.printable(part) for part in self.key(outcome.key)]
         fields = self._csv_fields()
         blank = [None] * len(fields)
@@ -67,18 +67,22 @@ class View(Generic[K, V]):
 
 
 def reason(error: FlashbackError) -> str:
-    """Say in one line why something failed, without saying again what it was."""
+    """Return on one line why a call failed, without its operation and bucket."""
     after = f", after {error.attempts} requests" if error.attempts > 1 else ""
     return f"{type(error).__name__}: {words(error)}{after}"
 
 
 def words(error: FlashbackError) -> str:
-    """Give what an error says, without the call that it happened in."""
+    """Return the message of an error without its operation, bucket and effort."""
     return text.printable(str(error.args[0]) if error.args else type(error).__name__)
 
 
 def json_value(value: object) -> object:
-    """Give what JSON has no word for."""
+    """Return the JSON form of a value for which `json` has none.
+
+    Raises:
+        TypeError: There is no such form.
+    """
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,10 +1,8 @@
-"""Runs a command's work: the event loop, and every way in which the work can end."""
+"""The run of a command's work: its event loop, and every way in which it can end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -12,32 +10,35 @@ from typing import Any, TypeVar
 from flashback_async import FlashbackError
 from flashback_async.cli.exits import Deadline, Exit, exit_of
 from flashback_async.cli.messages import say
+from flashback_async.cli.streams import drop_output, flush_output
 
 T = TypeVar("T")
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, on uvloop where that is installed."""
+    """Run a coroutine to its end, on uvloop if that is installed."""
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
         return runner.run(main)
 
 
 def guarded(work: Callable[[], int], deadline: Deadline) -> int:
-    """Do the work and give its exit code; what ends it early becomes one line."""
+    """Do the work and return its exit code; an error that ends it early becomes one line."""
     try:
         return work()
     except KeyboardInterrupt:
+        drop_output()  # at exit, Python would wait for a reader that never comes
         say("interrupted")
         return Exit.INTERRUPTED
     except FlashbackError as error:
-        say(f"error: {error}")
-        return exit_of(error, deadline)
+        code = exit_of(error, deadline)
+        say(f"error: {deadline.message(error) if code is Exit.DEADLINE else error}")
+        return code
     except BrokenPipeError:
-        _drop_output()
-        return Exit.OK  # whoever read the output has seen enough
+        drop_output()
+        return Exit.OK  # the reader has seen enough
     except OSError as error:
         say(f"error: {error.strerror or error}")
-        _flush_output()
+        flush_output()
         return Exit.USAGE
 
 
@@ -49,19 +50,3 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
-
-
-def _flush_output() -> None:
-    """Write what is left in the buffer; the error may be that it cannot be written."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        _drop_output()
-
-
-def _drop_output() -> None:
-    """Let what is left in the buffer go nowhere, or Python complains of it as it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

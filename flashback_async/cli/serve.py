@@ -1,4 +1,4 @@
-"""The sandbox as a server of its own, until somebody stops it."""
+"""The sandbox as a server that runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from flashback_async.sandbox import Sandbox
 
 
 def serve(settings: dict[str, Any]) -> int:
-    """Serve a sandbox until Ctrl-C; the settings are those of `Sandbox`."""
+    """Run a sandbox until Ctrl-C.
+
+    Args:
+        settings: The arguments of `Sandbox`, which the options of the command are named after.
+    """
 
     def work() -> int:
         try:
             sandbox = Sandbox(**settings)
         except ValueError as error:
-            say(f"error: {error}")
+            say(f"error: {_naming_option(str(error), settings)}")
             return Exit.USAGE
         run_loop(_serve(sandbox))
         return Exit.OK
@@ -28,20 +32,26 @@ def serve(settings: dict[str, Any]) -> int:
     return guarded(work, Deadline(None))
 
 
+def _naming_option(message: str, settings: dict[str, Any]) -> str:
+    """Return the message about a setting, which begins with its name, as one about its option."""
+    name, _, rest = message.partition(" ")
+    return f"--{name.replace('_', '-')} {rest}" if name in settings else message
+
+
 async def _serve(sandbox: Sandbox) -> None:
     async with sandbox:
-        # The two lines on standard output are for a shell to read.
+        # A shell reads the two lines on standard output.
         for name, value in (
             ("FLASHBACK_BASE_URL", sandbox.base_url),
             ("FLASHBACK_TOKEN", sandbox.token),
         ):
             sys.stdout.write(_assignment(name, value))
         sys.stdout.flush()
-        _tell(sandbox)
+        _say_how_to_use(sandbox)
         await asyncio.Event().wait()
 
 
-def _tell(sandbox: Sandbox) -> None:
+def _say_how_to_use(sandbox: Sandbox) -> None:
     say("")
     say("Paste these two lines into another terminal; there, for example:")
     say("  flashback status --all")

@@ -1,4 +1,4 @@
-"""What is said on standard error when a run is over: how it went, and what failed and why."""
+"""The summary of a run on standard error: how it went, and what failed and why."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from flashback_async.cli.output import AnyView
 from flashback_async.cli.records import reason, words
 
 
-def tell(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool) -> None:
-    """Say how a run went; `in_full` names what failed, where the data does not."""
+def tell(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool, unread: bool) -> None:
+    """Write the summary.
+
+    Args:
+        tally: The counts of the run.
+        view: How its keys are shown.
+        quiet: Write nothing about a run in which everything succeeded.
+        in_full: Name what failed, because the data does not.
+        unread: Standard input may hold ids that were never read.
+    """
     code = tally.code()
     if code is Exit.OK:
         if in_full and not quiet:
             say(f"{_asked(tally, view)} in {text.seconds(tally.deadline.elapsed)}")
         return
-    # With a rejected token, what was not asked has no reason of its own.
+    # With a rejected token, the unsent keys have no reason of their own.
     if in_full and code is not Exit.TOKEN_REJECTED:
         _list_failures(tally, view)
+    if unread:
+        say("standard input was not read to its end")
     say(_verdict(tally, view, code))
 
 
@@ -41,6 +51,7 @@ def _verdict(tally: Tally, view: AnyView, code: Exit) -> str:
     if code is Exit.NOTHING_SUCCEEDED:
         return f"error: nothing succeeded: {_asked(tally, view)} failed"
     failed = f"{tally.failed:,} of {_asked(tally, view)} failed"
-    if code is Exit.DEADLINE:
-        return f"error: the deadline of {tally.deadline.seconds} s passed: {failed}"
+    if tally.cut_off is not None:
+        cut_off = f"error: {tally.deadline.message(tally.cut_off)}"
+        return f"{cut_off}: {failed}" if tally.failed else cut_off
     return failed

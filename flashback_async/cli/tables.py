@@ -1,4 +1,4 @@
-"""The tables of each resource: state in colour, sizes in units, what is old by its age."""
+"""The table of each resource: states in colour, sizes in units, times as ages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Table(NamedTuple):
 
 
 def show(view: View[Any, Any], outcomes: Sequence[Outcome[Any, Any]]) -> None:
-    """Print what succeeded as a table, in the order of the input."""
+    """Print the successes as a table, in the order of the input."""
     table, now = _TABLES[view.item], datetime.now(UTC)
     groups = [
         Group(view.label(o.key), _rows(table, view.items(o.unwrap()), now))
@@ -37,7 +37,7 @@ def show(view: View[Any, Any], outcomes: Sequence[Outcome[Any, Any]]) -> None:
 
 
 def state(value: str | None) -> Text:
-    """Give a node's state in its colour; one that nobody knows stays plain."""
+    """Return a node's state in its colour; an unknown state has none."""
     return Text(text.optional(value), style=_STYLES.get(value or "", ""))
 
 

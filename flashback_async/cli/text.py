@@ -1,4 +1,4 @@
-"""Values as text for people: escaped, in units, and no longer than they need to be."""
+"""Values as text for people: escaped, rounded and in units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOTHING = "-"
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would act on instead of showing it: controls, overrides, line ends."""
+    """Return text with every character escaped that a terminal would act on, not show."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -24,7 +24,7 @@ def count(number: int | None) -> str:
 
 
 def size(number: int | None, *, signed: bool = False) -> str:
-    """Say a number of bytes in three digits and a unit."""
+    """Return a number of bytes in three digits and a unit."""
     if number is None:
         return NOTHING
     sign = "-" if number < 0 else "+" if signed and number > 0 else ""
@@ -55,11 +55,13 @@ def percent(number: float | None) -> str:
 
 
 def seconds(number: float) -> str:
-    return f"{number:.2f} s" if number < 10 else f"{number:,.0f} s"
+    """Return a length of time in seconds, rounded."""
+    shown = f"{number:,.2f}".rstrip("0").rstrip(".") if number >= 1 else f"{number:.3g}"
+    return f"{shown} s"
 
 
 def age(moment: datetime | None, now: datetime) -> str:
-    """Say how long ago something was; as a date where that is longer than a month."""
+    """Return how long ago a moment was, or its date if that is more than a month."""
     if moment is None:
         return NOTHING
     passed = now - moment
@@ -73,5 +75,5 @@ def age(moment: datetime | None, now: datetime) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Say a number of things; the noun takes a plain s."""
+    """Return a number with its noun, whose plural takes a plain s."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

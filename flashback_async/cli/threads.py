@@ -1,7 +1,7 @@
 """Blocking reads and writes beside the event loop, in threads that never keep the process alive.
 
-The loop's own executor is joined when the loop ends, so a read from a silent terminal, or a write
-to a pager that nobody scrolls, would keep Ctrl-C waiting.
+The loop's own executor is joined when the loop ends. A read from a silent terminal, or a write to
+a pager that nobody scrolls, would then keep Ctrl-C waiting.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """Call a function in a daemon thread of its own and give what it gives, or raises."""
+def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Call a function in a daemon thread of its own; the future gets its result or exception."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: Exception | None) -> None:
         if future.done():
-            return  # nobody waits any more
+            return  # its awaiter was cancelled
         if error is not None:
             future.set_exception(error)
         else:
@@ -38,4 +38,4 @@ async def in_thread(work: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=body, daemon=True).start()
-    return await future
+    return future

@@ -1,7 +1,6 @@
-"""The command line as its users meet it: a process of its own, against a sandbox over sockets."""
+"""What the commands show and refuse, and their exit codes."""
 
 import asyncio
-import contextlib
 import csv
 import io
 import json
@@ -17,58 +16,16 @@ import pytest
 
 from flashback_async.cli import app, main, runner
 from flashback_async.sandbox import Sandbox
-
-COMMAND = (sys.executable, "-m", "flashback_async")
-GUARD = 30  # seconds, against a process that hangs
-FULL = Path("/dev/full")
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
-
-needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals and closed descriptors of POSIX")
-
-
-@contextlib.asynccontextmanager
-async def sandbox_with_environment(*args, **options):
-    async with Sandbox(*args, **options) as sandbox:
-        yield sandbox, environment(sandbox)
-
-
-def environment(sandbox=None, **more):
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("FLASHBACK_")}
-    for switch in ("COLUMNS", "PYTHONUNBUFFERED"):  # which would hide what is left in a buffer
-        inherited.pop(switch, None)
-    if sandbox is not None:
-        more = {"FLASHBACK_TOKEN": sandbox.token, "FLASHBACK_BASE_URL": sandbox.base_url} | more
-    return inherited | {"PYTHONWARNINGS": "error"} | more
-
-
-@contextlib.asynccontextmanager
-async def process(*arguments, env, **streams):
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
-    child = await asyncio.create_subprocess_exec(*COMMAND, *arguments, env=env, **pipes | streams)
-    try:
-        async with asyncio.timeout(GUARD):
-            yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.communicate()
-
-
-async def flashback(*arguments, env, stdin=b"", **streams):
-    """Run it to its end; gives the exit code, and what it wrote."""
-    async with process(*arguments, env=env, **streams) as child:
-        out, err = await child.communicate(stdin)
-        return SimpleNamespace(
-            code=child.returncode,
-            out=(out or b"").decode(),
-            err=(err or b"").decode(),
-            lines=(out or b"").decode().splitlines(),
-        )
-
-
-def records(result):
-    return {record["bucket_id"]: record for record in map(json.loads, result.lines)}
-
+from tests.integration.command import (
+    GUARD,
+    UNKNOWN,
+    environment,
+    flashback,
+    needs_posix,
+    process,
+    records,
+    sandbox_with_environment,
+)
 
 # Data.
 
@@ -147,6 +104,23 @@ async def test_node_stats_of_several_days():
     assert pairs == {(bucket_id, day) for bucket_id in sandbox.bucket_ids for day in expected}
 
 
+async def test_node_stats_of_all_buckets():
+    async with sandbox_with_environment(buckets=4, nodes=1) as (sandbox, env):
+        days = ("--day", "2024-01-15", "--day", "2024-01-16T01:00+02:00")
+        result = await flashback("node-stats", "--all", *days, env=env)
+        refused = await flashback("node-stats", "--all", "-", *days, env=env)
+    pairs = [(r["bucket_id"], r["day"]) for r in map(json.loads, result.lines)]
+    assert sorted(pairs) == sorted((i, "2024-01-15") for i in sandbox.bucket_ids for _ in days[::2])
+    assert (result.code, refused.code, refused.out) == (0, 2, "")
+
+
+async def test_stats_of_all_may_be_asked_for_by_name():
+    async with sandbox_with_environment(buckets=4) as (_, env):
+        unnamed = await flashback("stats", env=env)
+        named = await flashback("stats", "--all", env=env)
+    assert (named.code, named.out) == (0, unnamed.out)
+
+
 async def test_node_stats_from_standard_input_as_csv():
     async with sandbox_with_environment(buckets=1, nodes=2) as (sandbox, env):
         result = await flashback(
@@ -220,14 +194,6 @@ async def test_a_rejected_token_is_said_once_in_a_table():
     assert (result.code, len(result.err.splitlines())) == (3, 1)
 
 
-@pytest.mark.parametrize("arguments", [("status", "a", "b"), ("status", "--all"), ("stats",)])
-async def test_a_deadline_that_passes_is_exit_code_5(arguments):
-    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
-        result = await flashback(*arguments, "--deadline", "0.2", env=env)
-    assert result.code == 5
-    assert result.err.startswith("error: the ")
-
-
 async def test_no_answer_at_all_is_exit_code_4():
     async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
         result = await flashback("status", "--all", "--timeout", "0.05", env=env)
@@ -269,16 +235,23 @@ WRONG = [
     (("status",), "give bucket ids"),
     (("status", "a", "--all"), "not both"),
     (("node-stats", "a"), "--day"),
-    (("node-stats", "--day", "today"), "ID"),
+    (("stats", "a", "--all"), "not both"),
+    (("stats", "-", "--all"), "not both"),
+    (("node-stats", "--day", "today"), "give bucket ids"),
+    (("node-stats", "a", "--all", "--day", "today"), "not both"),
     (("node-stats", "a", "--day", "Monday"), "day must be"),
+    (("node-stats", "a", "--day", "0001-01-01T00:00+01:00"), "day must be"),
     (("stats", "--token", "x"), "--token"),
     (("stats", "--deadline", "nan"), "nan is not a finite number above 0"),
     (("stats", "--timeout", "0"), "--timeout"),
     (("stats", "--concurrency", "0"), "--concurrency"),
     (("stats", "-o", "xml"), "xml"),
-    (("stats", "--base-url", "ftp://x"), "base_url"),
-    (("stats", "--base-url", "http://example.com"), "https required"),
-    (("sandbox", "--latency", "nan"), "latency must be a finite number"),
+    (("stats", "--timeout", "1e308"), "error: three times --timeout must be "),
+    (("stats", "--base-url", "ftp://x"), "error: --base-url "),
+    (("stats", "--base-url", "http://example.com"), "required: --base-url 'http://example.com'"),
+    (("stats", "--base-url", "http://example.com"), "; --allow-insecure-http permits it"),
+    (("sandbox", "--latency", "nan"), "error: --latency must be a finite number"),
+    (("sandbox", "--rate-limit", "1e-320"), "error: --rate-limit must be "),
     (("nonsense",), "nonsense"),
 ]
 
@@ -292,6 +265,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, part, monkeypatch, c
     assert err.startswith("error: ")
     assert part in err
     assert err.count("\n") == 1
+
+
+def test_a_wrong_base_url_of_the_environment_is_named_by_its_variable(monkeypatch, capsys):
+    monkeypatch.setenv("FLASHBACK_TOKEN", "x")
+    monkeypatch.setenv("FLASHBACK_BASE_URL", "ftp://x")
+    assert app.run(["stats"]) == 2
+    assert capsys.readouterr().err.startswith("error: FLASHBACK_BASE_URL must ")
 
 
 def test_a_missing_token_names_the_variables(capsys):
@@ -313,115 +293,6 @@ async def test_what_is_no_list_of_ids_is_refused():
         result = await flashback("status", "-", env=env, stdin=bytes(100_000))
     assert result.code == 2
     assert result.err.startswith("error: standard input does not hold ids")
-
-
-# Terminals, pipes and signals.
-
-
-@needs_posix
-@pytest.mark.parametrize("form", ["jsonl", "csv", "json", "table"])
-async def test_a_reader_that_closes_the_pipe_ends_it_quietly(form):
-    async with sandbox_with_environment(buckets=2_000) as (_, env):
-        read, write = os.pipe()
-        arguments = ("status", "--all", "-o", form, "--quiet")
-        async with process(*arguments, env=env, stdout=write) as child:
-            os.close(write)
-            os.close(read)
-            _, err = await child.communicate()
-    assert (child.returncode, err) == (0, b"")
-
-
-@needs_posix
-async def test_output_that_cannot_be_written_is_one_line():
-    if not FULL.exists():
-        pytest.skip("needs /dev/full")
-    async with sandbox_with_environment(buckets=1) as (_, env):
-        for form in ("jsonl", "json", "table"):
-            with FULL.open("wb") as full:
-                result = await flashback("status", "--all", "-o", form, env=env, stdout=full)
-            assert (result.code, result.err) == (2, "error: No space left on device\n")
-
-
-@needs_posix
-async def test_an_interrupt_while_it_waits_for_standard_input_is_exit_code_130():
-    async with (
-        sandbox_with_environment(buckets=1) as (sandbox, env),
-        process("status", sandbox.bucket_ids[0], "-", env=env) as child,
-    ):
-        await child.stdout.readline()  # it runs, and now waits for more
-        child.send_signal(signal.SIGINT)
-        assert await child.stderr.read() == b"interrupted\n"
-        assert await child.wait() == 130
-
-
-@needs_posix
-async def test_an_interrupt_while_nobody_reads_its_output_is_exit_code_130():
-    async with sandbox_with_environment(buckets=2_000) as (_, env):
-        read, write = os.pipe()
-        async with process("status", "--all", env=env, stdout=write) as child:
-            os.close(write)
-            await asyncio.to_thread(os.read, read, 1)  # it writes, and the pipe will be full
-            child.send_signal(signal.SIGINT)
-            assert await child.wait() == 130
-        os.close(read)
-
-
-@needs_posix
-@pytest.mark.parametrize(
-    ("closed", "arguments", "said"),
-    [
-        ("<&-", "status -", "error: standard input is closed"),
-        (">&-", "stats", "error: standard output is closed"),
-        ("2>&-", "nonsense", ""),
-    ],
-)
-async def test_a_standard_stream_that_is_closed_is_no_crash(closed, arguments, said):
-    async with sandbox_with_environment(buckets=1) as (_, env):
-        child = await asyncio.create_subprocess_shell(
-            f"exec '{sys.executable}' -m flashback_async {arguments} {closed}",
-            env=env,
-            stderr=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        _, err = await asyncio.wait_for(child.communicate(), GUARD)
-    assert child.returncode == 2
-    assert err.decode().startswith(said)
-    assert err.count(b"\n") == bool(said)
-
-
-@needs_posix
-async def test_on_a_terminal_there_are_a_bar_and_colours_and_no_colours_if_not_wanted():
-    async with sandbox_with_environment(buckets=50, latency=0.02) as (_, env):
-        env = env | {"TERM": "xterm", "COLUMNS": "120"}
-        coloured = await on_terminal("status", "--all", env=env)
-        plain = await on_terminal("status", "--all", env=env | {"NO_COLOR": "1"})
-    assert "\x1b[32mONLINE" in coloured
-    assert "50 of 50" in coloured
-    assert "50 buckets in " in coloured
-    assert "ONLINE" in plain
-    assert "\x1b[32m" not in plain
-
-
-async def on_terminal(*arguments, env):
-    """Run it with a terminal for its output and its messages; gives what that shows."""
-    import pty
-
-    ours, theirs = pty.openpty()
-    async with process(*arguments, env=env, stdout=theirs, stderr=theirs) as child:
-        os.close(theirs)
-        shown = await asyncio.to_thread(read_all, ours)
-        assert await child.wait() == 0
-    return shown
-
-
-def read_all(descriptor):
-    data = bytearray()
-    # A terminal that nobody has open any more says so with an error.
-    with contextlib.suppress(OSError):
-        while chunk := os.read(descriptor, 65_536):
-            data += chunk
-    os.close(descriptor)
-    return data.decode()
 
 
 # The sandbox and the demo.
@@ -458,6 +329,8 @@ async def test_the_demo_shows_what_a_user_came_for_whatever_the_environment_says
     result = await flashback("demo", env=env)
     assert (result.code, result.err) == (0, "")
     assert "\x1b" not in result.out
+    assert "answers at http://127.0.0.1:" in result.out
+    assert "each time after 50 ms, and fails 1% of the time." in result.out
     assert "found 1,000 buckets" in result.out
     sections = ("Nodes by state", "Slowest nodes", "Buckets without a node ONLINE")
     for title in (*sections, "Failed, and why", "Traffic of all buckets", "Speed"):

@@ -72,6 +72,16 @@ def test_a_pipe_counts_as_wide(monkeypatch, capsys):
     assert grid.make_console().width == 50
 
 
+@pytest.mark.parametrize("size", ["0", "-5", "", "²", "9" * 5_000, "wide"])
+def test_a_size_that_no_terminal_has_counts_as_none(monkeypatch, capsys, size):
+    monkeypatch.setenv("COLUMNS", size)
+    monkeypatch.setenv("LINES", size)
+    console = grid.make_console()
+    assert console.width == 200
+    grid.show(console, "Bucket", COLUMNS, GROUPS)
+    assert "ONLINE" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("text", ["[bold]x[/bold]", ":smile:", "http://x 12 'y'"])
 def test_the_console_shows_text_as_it_is(text, capsys):
     grid.make_console().print(text)

@@ -5,10 +5,12 @@ import io
 import os
 import sys
 import threading
+from pathlib import Path
 
 import click
 import pytest
 
+from flashback_async.cli import standard_input
 from flashback_async.cli.ids import ids_of
 
 
@@ -71,6 +73,75 @@ async def test_a_read_that_nobody_waits_for_any_more_is_left_alone(pipe):
     with pytest.raises(asyncio.CancelledError):
         await waiting
     pipe.write(b"late\n")
+
+
+async def test_what_arrives_after_a_cancelled_read_is_not_lost(pipe):
+    ids = ids_of(["-"])
+    waiting = asyncio.ensure_future(anext(ids))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    pipe.write(b"one\ntwo\n")
+    assert await anext(ids) == "one"
+    pipe.close()
+    assert [rest async for rest in ids.late()] == ["two"]
+    assert ids.ended
+    assert not ids.unread
+
+
+async def test_a_non_blocking_input_is_waited_for(pipe):
+    os.set_blocking(sys.stdin.buffer.fileno(), False)
+    ids = ids_of(["-"])
+    for bucket_id in ("one", "two"):
+        waiting = asyncio.ensure_future(anext(ids))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        pipe.write(f"{bucket_id}\n".encode())
+        assert await waiting == bucket_id
+    pipe.close()
+    assert [rest async for rest in ids] == []
+
+
+async def test_an_input_that_stays_open_is_left_alone_once_the_run_is_over(pipe, monkeypatch):
+    monkeypatch.setattr(standard_input, "_PATIENCE", 0.0)
+    ids = ids_of(["-", "last"])
+    pipe.write(b"one\ntwo\nthr")
+    assert await anext(ids) == "one"
+    assert [rest async for rest in ids.late()] == ["two", "last"]
+    assert ids.unread
+    pipe.close()
+
+
+async def test_an_input_without_an_end_is_not_read_for_ever(monkeypatch):
+    class Endless(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def fileno(self):
+            return null.fileno()
+
+        def read(self, size):
+            return b"one\n" * 100
+
+    monkeypatch.setattr(standard_input, "_MOST_LATE", 1_000)
+    with Path(os.devnull).open("rb") as null:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Endless()))
+        ids = ids_of(["-"])
+        assert await anext(ids) == "one"
+        assert len([rest async for rest in ids.late()]) == 1_000
+        assert ids.unread
+
+
+async def test_a_file_is_read_to_its_end_however_long_it_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(standard_input, "_MOST_LATE", 1_000)
+    monkeypatch.setattr(standard_input, "_PATIENCE", 0.0)
+    (tmp_path / "ids").write_bytes(b"one\n" * 50_000)
+    with (tmp_path / "ids").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        ids = ids_of(["-"])
+        assert len([rest async for rest in ids.late()]) == 50_000
+        assert not ids.unread
 
 
 async def test_a_character_may_be_split_between_two_reads(pipe):

@@ -63,7 +63,8 @@ def test_numbers_are_grouped_and_have_their_unit():
     assert text.count(1234567) == "1,234,567"
     assert (text.milliseconds(88.0), text.milliseconds(1234.56)) == ("88 ms", "1,234.6 ms")
     assert text.percent(99.5) == "99.50 %"
-    assert (text.seconds(0.123), text.seconds(1234.5)) == ("0.12 s", "1,234 s")
+    assert (text.seconds(0.1234), text.seconds(8.0)) == ("0.123 s", "8 s")
+    assert (text.seconds(7.992384761000039), text.seconds(1234.567)) == ("7.99 s", "1,234.57 s")
     assert (text.plural(1, "bucket"), text.plural(2000, "bucket")) == ("1 bucket", "2,000 buckets")
 
 

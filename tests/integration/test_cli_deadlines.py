@@ -1,0 +1,142 @@
+"""What the command line does when time, or the API's patience, runs out before the ids do."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from tests.integration.command import (
+    GUARD,
+    environment,
+    flashback,
+    needs_posix,
+    process,
+    records,
+    sandbox_with_environment,
+)
+
+UNREAD = "standard input was not read to its end"
+IDS = [f"{n:08x}-0000-4000-8000-000000000000" for n in range(2_000)]
+LINES = "".join(f"{bucket_id}\n" for bucket_id in IDS).encode()  # more than a pipe holds
+COMMANDS = [["status"], ["stats"], ["node-stats", "--day", "2024-01-15", "--day", "2024-01-16"]]
+
+
+@pytest.mark.parametrize("arguments", [("status", "a", "b"), ("status", "--all"), ("stats",)])
+async def test_a_deadline_that_passes_is_exit_code_5(arguments):
+    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
+        result = await flashback(*arguments, "--deadline", "0.2", env=env)
+    assert result.code == 5
+    assert result.err.startswith("error: the ")
+    assert "0.2 s" in result.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("source", ["pipe", "file"])
+async def test_every_id_of_a_finished_input_has_a_row_when_the_deadline_passes(
+    command, source, tmp_path
+):
+    (tmp_path / "ids").write_bytes(LINES)
+    arguments = (*command, "-", "--deadline", "0.2")
+    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
+        if source == "pipe":
+            result = await flashback(*arguments, env=env, stdin=LINES)
+        else:
+            with (tmp_path / "ids").open("rb") as stdin:
+                result = await flashback(*arguments, env=env, stdin=stdin)
+    rows = [json.loads(line) for line in result.lines]
+    keys = [(row["bucket_id"], row.get("day")) for row in rows]
+    days = [day for day in command if day.startswith("2024")] or [None]
+    assert sorted(keys) == sorted((bucket_id, day) for bucket_id in IDS for day in days)
+    assert {row["error"]["type"] for row in rows} == {"DeadlineExceededError"}
+    assert result.code == 5
+    assert result.err.startswith("error: the deadline of 0.2 s passed: ")
+    assert f"{len(keys):,} of {len(keys):,} bucket" in result.err
+
+
+async def test_every_id_of_a_finished_input_has_a_row_when_the_token_is_rejected():
+    async with sandbox_with_environment(buckets=1) as (_, env):
+        wrong = env | {"FLASHBACK_TOKEN": "wrong-token"}
+        result = await flashback("status", "first", "-", "last", env=wrong, stdin=LINES)
+    found = records(result)
+    assert set(found) == {"first", *IDS, "last"}
+    assert len(result.lines) == len(found)
+    assert {record["error"]["status"] for record in found.values()} == {401}
+    assert result.code == 3
+    assert len(result.err.splitlines()) == 1
+
+
+async def test_a_table_has_the_ids_in_the_order_of_the_input_after_a_deadline():
+    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
+        arguments = ("status", "-", "-o", "table", "--deadline", "0.2")
+        result = await flashback(*arguments, env=env, stdin=LINES)
+    *failures, more, verdict = result.err.splitlines()
+    named = [line.partition(":")[0] for line in failures]
+    assert len(named) == 20
+    assert named == sorted(named)
+    assert (more, verdict) == (
+        "and 1,980 more",
+        "error: the deadline of 0.2 s passed: 2,000 of 2,000 buckets failed",
+    )
+
+
+async def test_a_deadline_that_passes_while_the_next_id_is_awaited_is_exit_code_5():
+    async with (
+        sandbox_with_environment(buckets=1) as (sandbox, env),
+        process("status", "-", "--deadline", "0.3", env=env) as child,
+    ):
+        child.stdin.write(f"{sandbox.bucket_ids[0]}\n".encode())
+        (row,) = (await child.stdout.read()).splitlines()
+        said = (await child.stderr.read()).decode().splitlines()
+        assert await child.wait() == 5
+    assert json.loads(row)["bucket_id"] == sandbox.bucket_ids[0]
+    assert said[0] == UNREAD
+    assert said[1].startswith("error: the deadline of 0.3 s passed")
+
+
+@needs_posix
+async def test_a_terminal_that_is_still_open_is_said_not_to_have_been_read():
+    import os
+    import pty
+
+    ours, theirs = pty.openpty()
+    async with (
+        sandbox_with_environment(buckets=1, latency=GUARD) as (_, env),
+        process("status", "-", "--deadline", "0.2", env=env, stdin=theirs) as child,
+    ):
+        os.close(theirs)
+        os.write(ours, b"one\ntwo\n")
+        out, err = await child.communicate()
+        os.close(ours)
+    assert {json.loads(line)["bucket_id"] for line in out.splitlines()} == {"one", "two"}
+    assert err.decode().splitlines()[1:] == [
+        UNREAD,
+        "error: the deadline of 0.2 s passed: 2 of 2 buckets failed",
+    ]
+    assert child.returncode == 5
+
+
+@pytest.mark.parametrize("arguments", [("status", "a", "b"), ("status", "--all"), ("stats",)])
+async def test_a_pause_of_the_api_that_outlasts_the_deadline_is_exit_code_5(arguments):
+    async with throttled() as base_url:
+        env = environment(FLASHBACK_TOKEN="x", FLASHBACK_BASE_URL=base_url)
+        result = await flashback(*arguments, "--deadline", "2", env=env)
+    assert result.code == 5
+    assert "Traceback" not in result.err
+
+
+@contextlib.asynccontextmanager
+async def throttled():
+    """Serve an API that asks everyone to wait for half a minute."""
+
+    async def answer(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\n"
+                writer.write(head + b"Content-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
