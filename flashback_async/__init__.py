@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flashback_async.bulk.fanout import fan_out
-    from flashback_async.bulk.report import Outcome, Report
+    from flashback_async.bulk.report import Failure, Outcome, Report, Success
     from flashback_async.client import FlashbackClient
     from flashback_async.config import Limits, RetryPolicy, Timeout
     from flashback_async.errors import (
@@ -52,7 +52,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 # Loaded on first use, so that a program which needs only part of it starts fast.
 _HOMES = {
     "flashback_async.bulk.fanout": ("fan_out",),
-    "flashback_async.bulk.report": ("Outcome", "Report"),
+    "flashback_async.bulk.report": ("Failure", "Outcome", "Report", "Success"),
     "flashback_async.client": ("FlashbackClient",),
     "flashback_async.config": ("Limits", "RetryPolicy", "Timeout"),
     "flashback_async.errors": (
@@ -108,6 +108,7 @@ __all__ = [
     "DeadlineExceededError",
     "DecodeError",
     "EventLoopError",
+    "Failure",
     "FlashbackClient",
     "FlashbackError",
     "InvalidArgumentError",
@@ -125,6 +126,7 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "Success",
     "Timeout",
     "TokenProvider",
     "TokenProviderError",

@@ -13,7 +13,7 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Generic, TypeVar
 
-from flashback_async.bulk.report import Outcome, Report, can_hash
+from flashback_async.bulk.report import Failure, Outcome, Report, can_hash, repeated
 from flashback_async.errors import FlashbackError
 
 K = TypeVar("K")
@@ -97,11 +97,11 @@ async def unpack(
     async with aclosing(batches):
         async for batch in batches:
             if batch.error is None:
-                for outcome in batch.unwrap():
+                for outcome in batch.value:
                     yield outcome
                 continue
             for place, key in batch.key.entries:
-                yield Outcome(place, key, None, share(batch.error, key), batch.elapsed)
+                yield Failure(place, key, share(batch.error, key), batch.elapsed)
 
 
 async def gather(
@@ -138,4 +138,4 @@ def _distinct(keys: Iterable[K]) -> tuple[list[K], list[list[int]]]:
 def _placed(outcome: Outcome[K, V], place: int) -> Outcome[K, V]:
     if outcome.index == place:
         return outcome
-    return Outcome(place, outcome.key, outcome.value, outcome.error, outcome.elapsed)
+    return repeated(outcome, place, outcome.key)

@@ -17,7 +17,7 @@ from collections.abc import (
 )
 from typing import Generic, TypeVar
 
-from flashback_async.bulk.report import Outcome
+from flashback_async.bulk.report import Failure, Outcome, Success
 from flashback_async.errors import (
     DeadlineExceededError,
     FlashbackError,
@@ -127,7 +127,7 @@ async def _outcomes(
         await workers.stop()
 
 
-_outcome = mutable_twin(Outcome)
+_make_success = mutable_twin(Success)
 
 # There may be a million of them, and the loop is not theirs alone.
 _UNSENT_IN_A_TURN = 20
@@ -201,9 +201,9 @@ class _Workers(Generic[K, V]):
         """Give the keys that a halted run has not started; raise what the source raised."""
         if self._halt.error is not None:
             while self._plain is not None and (item := self._next_key(self._plain)) is not None:
-                yield Outcome(*item, None, self._halted(item[1], under_way=False), 0.0)
+                yield Failure(*item, self._halted(item[1], under_way=False), 0.0)
             for index, key in enumerate(self._leftover(), self._keys_read):
-                yield Outcome(index, key, None, self._halted(key, under_way=False), 0.0)
+                yield Failure(index, key, self._halted(key, under_way=False), 0.0)
         if self._source_error is not None:
             raise self._source_error
 
@@ -234,17 +234,21 @@ class _Workers(Generic[K, V]):
         while item is not None:
             index, key = item
             started = time.monotonic()
-            value, error = None, None
+            outcome: Outcome[K, V]
             try:
                 value = await self._func(key)
-            except FlashbackError as failure:
-                error = failure.with_traceback(None)  # the frames of a worker tell nobody anything
+            except FlashbackError as error:
+                # The frames of a worker tell nobody anything.
+                error.with_traceback(None)
+                outcome = Failure(index, key, error, time.monotonic() - started)
             except asyncio.CancelledError:
                 if self._stopped or not self._expired:
                     raise
-                error = self._halted(key, under_way=True)
-            outcome = _outcome(index, key, value, error, time.monotonic() - started)
-            outcome.__class__ = Outcome
+                cut_off = self._halted(key, under_way=True)
+                outcome = Failure(index, key, cut_off, time.monotonic() - started)
+            else:
+                outcome = _make_success(index, key, value, time.monotonic() - started)
+                outcome.__class__ = Success
             self.done.append(outcome)
             self._news.set()
             # Whoever takes the outcomes sets the pace: a worker goes on once fewer wait than there

@@ -14,6 +14,7 @@ from flashback_async import (
     FlashbackClient,
     Limits,
     Outcome,
+    Success,
     Timeout,
 )
 from flashback_async.cli import records, summary
@@ -125,7 +126,7 @@ async def _list_all(
 
 async def _as_outcomes(listed: list[BucketStats], deadline: Deadline) -> Outcomes:
     for place, stats in enumerate(listed):
-        yield Outcome(place, stats.bucket_id, stats, None, deadline.elapsed)
+        yield Success(place, stats.bucket_id, stats, deadline.elapsed)
 
 
 def _length(ids: Ids) -> int | None:

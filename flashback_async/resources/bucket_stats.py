@@ -19,7 +19,7 @@ from flashback_async.api.urls import (
 )
 from flashback_async.api.wire import decode_stats, decode_stats_apart
 from flashback_async.bulk.batch import Batch, Cutter, gather, unpack
-from flashback_async.bulk.report import Outcome, Report
+from flashback_async.bulk.report import Failure, Outcome, Report, Success
 from flashback_async.call.caller import Caller
 from flashback_async.errors import (
     APIError,
@@ -299,8 +299,8 @@ def _outcome(
     place: int, bucket_id: str, result: BucketStats | FlashbackError, elapsed: float
 ) -> Outcome[str, BucketStats]:
     if isinstance(result, FlashbackError):
-        return Outcome(place, bucket_id, None, result, elapsed)
-    return Outcome(place, bucket_id, result, None, elapsed)
+        return Failure(place, bucket_id, result, elapsed)
+    return Success(place, bucket_id, result, elapsed)
 
 
 def _describe(error: FlashbackError, batch: Batch[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flashback_async.bulk.batch import Cutter, gather, unpack
 from flashback_async.bulk.fanout import fan_out, run
-from flashback_async.bulk.report import Outcome
+from flashback_async.bulk.report import Success
 from flashback_async.errors import DeadlineExceededError, FlashbackError, ServerError
 from flashback_async.run import Run
 from tests.unit.support import now
@@ -213,7 +213,7 @@ async def test_batches_bring_every_outcome_back_to_its_key(keys, room, concurren
         await asyncio.sleep(len(batch.entries) % 3)
         if any("!" in key for _, key in batch.entries):
             raise ServerError("no")
-        return [Outcome(place, key, key.upper(), None, 0.0) for place, key in batch.entries]
+        return [Success(place, key, key.upper(), 0.0) for place, key in batch.entries]
 
     def own_error(error, key):
         return FlashbackError(f"{error} {key}")

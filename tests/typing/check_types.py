@@ -24,6 +24,7 @@ from flashback_async import (
     DeadlineExceededError,
     DecodeError,
     EventLoopError,
+    Failure,
     FlashbackClient,
     FlashbackError,
     InvalidArgumentError,
@@ -41,6 +42,7 @@ from flashback_async import (
     ResponseTooLargeError,
     RetryPolicy,
     ServerError,
+    Success,
     Timeout,
     TokenProvider,
     TokenProviderError,
@@ -179,6 +181,11 @@ def outcomes_and_reports(report: Report[str, BucketStatus]) -> None:
     assert_type(outcome.elapsed, float)
     assert_type(outcome.ok, bool)
     assert_type(outcome.unwrap(), BucketStatus)
+    if outcome.ok:  # mypy alone follows this one
+        assert_type(outcome, Success[str, BucketStatus])
+    else:
+        assert_type(outcome, Failure[str])
+    outcome.index = 1  # type: ignore[misc]
 
 
 def models(stats: BucketStats, node: NodeStatus, day: DailyNodeStats) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from flashback_async.bulk.batch import Cutter, gather, unpack
 from flashback_async.bulk.fanout import fan_out
-from flashback_async.bulk.report import Outcome
+from flashback_async.bulk.report import Failure, Success
 from flashback_async.errors import NotFoundError, ServerError
 from tests.unit.support import turns
 
@@ -130,7 +130,7 @@ async def answers_of(batches):
         await asyncio.sleep(0)
         if any("!" in key for _, key in batch.entries):
             raise ServerError("no")
-        return [Outcome(place, key, key.upper(), None, 0.5) for place, key in batch.entries]
+        return [Success(place, key, key.upper(), 0.5) for place, key in batch.entries]
 
     def share(error, key):
         own = NotFoundError(f"{error} for {key}")
@@ -185,8 +185,10 @@ class Ask:
         self.asked.append(list(keys))
         try:
             for index, key in reversed(list(enumerate(keys))):
-                error = ServerError(f"{key}") if key in self.fail else None
-                yield Outcome(index, key, None if error else f"v{key}", error, float(index))
+                if key in self.fail:
+                    yield Failure(index, key, ServerError(key), float(index))
+                else:
+                    yield Success(index, key, f"v{key}", float(index))
         finally:
             self.closed = True
 
@@ -208,7 +210,8 @@ async def test_a_key_given_twice_is_asked_for_once_and_has_an_outcome_at_each_pl
     assert ask.asked == [["a", "b", "c"]]
     assert [(o.index, o.key) for o in report] == list(enumerate("abacba"))
     assert [o.value for o in report] == ["va", None, "va", "vc", None, "va"]
-    assert report[1].error is report[4].error
+    assert report[1].error is not report[4].error
+    assert str(report[1].error) == str(report[4].error)
     assert [o.elapsed for o in report] == [0.0, 1.0, 0.0, 2.0, 1.0, 0.0]
 
 
@@ -230,7 +233,7 @@ async def test_a_bug_while_gathering_closes_what_was_asked():
 
     async def buggy(keys):
         try:
-            yield Outcome(0, "a", 1, None, 0.0)
+            yield Success(0, "a", 1, 0.0)
             raise ZeroDivisionError
         finally:
             closed.append(1)
