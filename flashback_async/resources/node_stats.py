@@ -7,30 +7,27 @@ from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    Awaitable,
     Callable,
     Iterable,
     Iterator,
 )
 from contextlib import suppress
 from datetime import UTC, date, datetime
-from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from flashback_async.api.urls import segment
 from flashback_async.api.wire import decode_node_stats, encode_day
-from flashback_async.bulk.batch import gather
+from flashback_async.bulk.keys import ReadsAhead
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
-from flashback_async.errors import FlashbackError, InvalidArgumentError, show
+from flashback_async.errors import InvalidArgumentError, show
 from flashback_async.models import DailyNodeStats
 from flashback_async.resources.bulk import (
+    Calls,
     check_ids,
     check_ids_or_async,
     naming,
-    run_calls,
 )
-from flashback_async.run import Run
 from flashback_async.values import Request
 
 _OPERATION = "node_stats.get"
@@ -54,6 +51,7 @@ class NodeStatsResource:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._many = Calls(caller, _OPERATION, _question)
 
     async def get(self, bucket_id: str, day: date | datetime | str) -> list[DailyNodeStats]:
         """Get how a bucket's nodes did on a day (``POST /bucket/{bucketId}/stats``).
@@ -71,8 +69,8 @@ class NodeStatsResource:
             FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
         """
         with naming(_OPERATION, bucket_id):
-            key = BucketDay(bucket_id, _utc_day(day))
-        return await self._get(key)
+            request, decode = _question(BucketDay(bucket_id, _utc_day(day)))
+        return await self._caller.call(request, decode)
 
     async def get_many(
         self,
@@ -102,10 +100,9 @@ class NodeStatsResource:
             EventLoopError: The client belongs to another event loop or process.
         """
         with naming("node_stats.get_many"):
-            self._caller.check_open()
             check_ids(bucket_ids)
-            ask = partial(self._run, concurrency=concurrency, deadline=deadline)
-            return await gather(_pairs(bucket_ids, _utc_days(days)), ask)
+            pairs = _pairs(bucket_ids, _utc_days(days))
+        return await self._many.get_many(pairs, concurrency, deadline)
 
     def iter_many(
         self,
@@ -133,55 +130,25 @@ class NodeStatsResource:
             EventLoopError: As in ``get_many``, as the run begins.
         """
         with naming("node_stats.iter_many"):
-            self._caller.check_open()
             check_ids_or_async(bucket_ids)
             checked = _utc_days(days)
-            if not isinstance(bucket_ids, AsyncIterable):
-                keys = _pairs(bucket_ids, checked)
-                return self._run(keys, concurrency=concurrency, deadline=deadline)
-            pairs = _AsyncPairs(bucket_ids, checked)
-            return self._run(
-                pairs, concurrency=concurrency, deadline=deadline, leftover=pairs.leftover
-            )
-
-    def _get(self, key: BucketDay, halt: Run | None = None) -> Awaitable[list[DailyNodeStats]]:
-        request = Request(
-            _OPERATION,
-            "POST",
-            f"/bucket/{segment(key.bucket_id, _OPERATION)}/stats",
-            key.bucket_id,
-            encode_day(f"{key.day.isoformat()}T00:00:00.000Z"),
-        )
-        return self._caller.call(request, decode_node_stats, halt)
-
-    def _run(
-        self,
-        keys: Iterable[BucketDay] | AsyncIterable[BucketDay],
-        *,
-        concurrency: int | None,
-        deadline: float | None,
-        leftover: Callable[[], Iterable[BucketDay]] = tuple,
-    ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]:
-        return run_calls(
-            self._caller,
-            self._get,
-            keys,
-            concurrency=concurrency,
-            deadline=deadline,
-            describe=_describe,
-            leftover=leftover,
-        )
+        if isinstance(bucket_ids, AsyncIterable):
+            return self._many.iter_many(_AsyncPairs(bucket_ids, checked), concurrency, deadline)
+        return self._many.iter_many(_pairs(bucket_ids, checked), concurrency, deadline)
 
 
-def _describe(error: FlashbackError, key: BucketDay) -> None:
-    error.operation, error.bucket_id = _OPERATION, key.bucket_id
+def _question(key: BucketDay) -> tuple[Request, Callable[[bytes], list[DailyNodeStats]]]:
+    """Return what to send for a bucket and a day, and how to decode the answer."""
+    target = f"/bucket/{segment(key.bucket_id, _OPERATION)}/stats"
+    body = encode_day(f"{key.day.isoformat()}T00:00:00.000Z")
+    return Request(_OPERATION, "POST", target, key.bucket_id, body), decode_node_stats
 
 
 def _pairs(bucket_ids: Iterable[str], days: list[date]) -> Iterator[BucketDay]:
     return (BucketDay(bucket_id, day) for bucket_id in bucket_ids for day in days)
 
 
-class _AsyncPairs:
+class _AsyncPairs(ReadsAhead[BucketDay]):
     """The pairs of ids that come from an async iterable, all days of one after the other."""
 
     def __init__(self, bucket_ids: AsyncIterable[str], days: list[date]) -> None:
@@ -189,12 +156,9 @@ class _AsyncPairs:
         self._days = days
         self._left: deque[BucketDay] = deque()
 
-    def leftover(self) -> Iterable[BucketDay]:
+    def left_over(self) -> Iterable[BucketDay]:
         """Give the pairs of an id that was read, but not all asked for."""
         return self._left
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> BucketDay:
         while not self._left:

@@ -718,7 +718,7 @@ async def test_S15_deadline_of_the_run_passes_at_the_gate(fault: Fault):
     report = await client.status.get_many(ids(20), concurrency=4, deadline=10.0)
     assert fault.clock.monotonic() - began == pytest.approx(10.0, abs=0.01)
     for outcome in report:
-        fault.check(outcome.error, DeadlineExceededError, says=("10.0 s", outcome.key))
+        fault.check(outcome.error, DeadlineExceededError, says=("10 s", outcome.key))
     fault.wire(4)
 
 
