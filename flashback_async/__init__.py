@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         NodeState,
         NodeStatus,
     )
+    from flashback_async.resources.days import day_range
     from flashback_async.resources.node_stats import BucketDay
     from flashback_async.values import TokenProvider
 
@@ -88,6 +89,7 @@ _HOMES = {
         "NodeState",
         "NodeStatus",
     ),
+    "flashback_async.resources.days": ("day_range",),
     "flashback_async.resources.node_stats": ("BucketDay",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -131,6 +133,7 @@ __all__ = [
     "TokenProvider",
     "TokenProviderError",
     "TransportError",
+    "day_range",
     "fan_out",
 ]
 

@@ -24,7 +24,8 @@ NAMES = """
     DeadlineExceededError DecodeError EventLoopError Failure FlashbackClient FlashbackError
     InvalidArgumentError Limits NodeState NodeStatus NotFoundError Outcome PermissionDeniedError
     ProtocolError RateLimitError RedirectError Report RequestTimeoutError ResponseTooLargeError
-    RetryPolicy ServerError Success Timeout TokenProvider TokenProviderError TransportError fan_out
+    RetryPolicy ServerError Success Timeout TokenProvider TokenProviderError TransportError
+    day_range fan_out
 """.split()  # noqa: SIM905 - a table of names reads better so
 
 ALIASES = {"Outcome", "TokenProvider"}
@@ -32,6 +33,8 @@ ALIASES = {"Outcome", "TokenProvider"}
 BULK = "concurrency: int | None = None, deadline: float | None = None"
 IDS = "Iterable[str]"
 IDS_OR_ASYNC = "Iterable[str] | AsyncIterable[str]"
+PAIRS = "Iterable[BucketDay]"
+PAIRS_OR_ASYNC = "Iterable[BucketDay] | AsyncIterable[BucketDay]"
 DAY = "date | datetime | str"
 DAYS = f"{DAY} | Iterable[{DAY}]"
 SIGNATURES = {
@@ -62,11 +65,12 @@ SIGNATURES = {
     ),
     NodeStatsResource.get: f"(self, bucket_id: str, day: {DAY}) -> list[DailyNodeStats]",
     NodeStatsResource.get_many: (
-        f"(self, bucket_ids: {IDS}, days: {DAYS}, *, {BULK})"
+        f"(self, bucket_ids: {IDS} | {PAIRS}, days: {DAYS} | None = None, *, {BULK})"
         " -> Report[BucketDay, list[DailyNodeStats]]"
     ),
     NodeStatsResource.iter_many: (
-        f"(self, bucket_ids: {IDS_OR_ASYNC}, days: {DAYS}, *, {BULK})"
+        f"(self, bucket_ids: {IDS_OR_ASYNC} | {PAIRS_OR_ASYNC}, days: {DAYS} | None = None, *,"
+        f" {BULK})"
         " -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]"
     ),
     StatusResource.get: "(self, bucket_id: str) -> BucketStatus",
@@ -75,6 +79,7 @@ SIGNATURES = {
         f"(self, bucket_ids: {IDS_OR_ASYNC}, *, {BULK})"
         " -> AsyncGenerator[Outcome[str, BucketStatus], None]"
     ),
+    flashback_async.day_range: f"(first: {DAY}, last: {DAY} | None = None) -> list[date]",
     flashback_async.fan_out: (
         "(func: Callable[[K], Awaitable[V]], keys: Iterable[K] | AsyncIterable[K], *, "
         "concurrency: int = 64, deadline: float | None = None)"
