@@ -11,7 +11,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 _NAMES = {
     "_version": "__version__",
     "bulk.fanout": "fan_out",
-    "bulk.report": "Outcome Report",
+    "bulk.report": "Failure Outcome Report Success",
     "call.auth": "TokenFile",
     "client": "FlashbackClient",
     "config": "Limits RetryPolicy Timeout",
@@ -22,6 +22,7 @@ _NAMES = {
         ServerError TokenProviderError TransportError""",
     "json_form": "from_dict from_json to_dict to_json",
     "models": "BucketStats BucketStatus DailyNodeStats NodeState NodeStatus",
+    "resources.days": "day_range",
     "resources.node_stats": "BucketDay",
     "values": "TokenProvider",
 }

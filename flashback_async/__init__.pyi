@@ -1,7 +1,7 @@
 """The public names, as type checkers and editors see them."""
 
 from flashback_async.bulk.fanout import fan_out
-from flashback_async.bulk.report import Outcome, Report
+from flashback_async.bulk.report import Failure, Outcome, Report, Success
 from flashback_async.call.auth import TokenFile
 from flashback_async.client import FlashbackClient
 from flashback_async.config import Limits, RetryPolicy, Timeout
@@ -32,6 +32,7 @@ from flashback_async.errors import (
 )
 from flashback_async.json_form import from_dict, from_json, to_dict, to_json
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
+from flashback_async.resources.days import day_range
 from flashback_async.resources.node_stats import BucketDay
 from flashback_async.values import TokenProvider
 
@@ -53,6 +54,7 @@ __all__ = [
     "DeadlineExceededError",
     "DecodeError",
     "EventLoopError",
+    "Failure",
     "FlashbackClient",
     "FlashbackError",
     "InvalidArgumentError",
@@ -70,11 +72,13 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "Success",
     "Timeout",
     "TokenFile",
     "TokenProvider",
     "TokenProviderError",
     "TransportError",
+    "day_range",
     "fan_out",
     "from_dict",
     "from_json",

@@ -18,7 +18,7 @@ from cattrs import ClassValidationError, Converter, IterableValidationError, tra
 from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
-from flashback_async.bulk.report import Outcome, Report
+from flashback_async.bulk.report import Failure, Outcome, Report, Success
 from flashback_async.errors import DecodeError, FlashbackError, InvalidArgumentError, show
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
 from flashback_async.resources.node_stats import BucketDay
@@ -41,7 +41,7 @@ T = TypeVar(
 
 _MODELS = (BucketStats, BucketStatus, NodeStatus, DailyNodeStats)
 _NODES = (NodeStatus, DailyNodeStats)
-_OUTCOMES = (Outcome,)
+_OUTCOMES = (Success, Failure)
 _RECORDS = (*_MODELS, *_OUTCOMES, FlashbackError)
 _ERROR_DETAILS = ("status", "code", "request_id", "retry_after", "attempts")
 _TIME = re.compile(

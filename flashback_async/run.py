@@ -12,16 +12,18 @@ class Run:
     """A bulk run: why it ends before its input does, and when its deadline passes.
 
     ``ends`` is a moment on the client's clock, fixed when the run begins; infinite if the run has
-    no deadline. ``error`` is what all remaining keys get, unsent.
+    no deadline. ``error`` is what all remaining keys get, unsent. Once ``expired``, the deadline
+    has passed, and the calls in flight were cancelled.
     """
 
-    __slots__ = ("ends", "error")
+    __slots__ = ("ends", "error", "expired")
     # A key waits for its turn at the cost of the run's deadline, not of its own total time.
     waits_apart = True
 
     def __init__(self, ends: float = math.inf) -> None:
         self.ends = ends
         self.error: FlashbackError | None = None
+        self.expired = False
 
     def waits_until(self, call_ends: float) -> float:
         """Return the moment until which a call may wait to be admitted."""

@@ -22,16 +22,20 @@ from flashback_async.sandbox import Sandbox
 NAMES = """
     APIError AuthenticationError BadRequestError BucketDay BucketStats BucketStatus CertificateError
     ClientClosedError ConfigurationError ConnectError ConnectionLostError DailyNodeStats
-    DeadlineExceededError DecodeError EventLoopError FlashbackClient FlashbackError
+    DeadlineExceededError DecodeError EventLoopError Failure FlashbackClient FlashbackError
     InvalidArgumentError Limits NodeState NodeStatus NotFoundError Outcome PermissionDeniedError
     ProtocolError RateLimitError RedirectError Report RequestTimeoutError ResponseTooLargeError
-    RetryPolicy ServerError Timeout TokenFile TokenProvider TokenProviderError TransportError
-    fan_out from_dict from_json to_dict to_json
+    RetryPolicy ServerError Success Timeout TokenFile TokenProvider TokenProviderError
+    TransportError day_range fan_out from_dict from_json to_dict to_json
 """.split()  # noqa: SIM905 - a table of names reads better so
+
+ALIASES = {"Outcome", "TokenProvider"}
 
 BULK = "concurrency: int | None = None, deadline: float | None = None"
 IDS = "Iterable[str]"
 IDS_OR_ASYNC = "Iterable[str] | AsyncIterable[str]"
+PAIRS = "Iterable[BucketDay]"
+PAIRS_OR_ASYNC = "Iterable[BucketDay] | AsyncIterable[BucketDay]"
 DAY = "date | datetime | str"
 DAYS = f"{DAY} | Iterable[{DAY}]"
 SIGNATURES = {
@@ -62,11 +66,12 @@ SIGNATURES = {
     ),
     NodeStatsResource.get: f"(self, bucket_id: str, day: {DAY}) -> list[DailyNodeStats]",
     NodeStatsResource.get_many: (
-        f"(self, bucket_ids: {IDS}, days: {DAYS}, *, {BULK})"
+        f"(self, bucket_ids: {IDS} | {PAIRS}, days: {DAYS} | None = None, *, {BULK})"
         " -> Report[BucketDay, list[DailyNodeStats]]"
     ),
     NodeStatsResource.iter_many: (
-        f"(self, bucket_ids: {IDS_OR_ASYNC}, days: {DAYS}, *, {BULK})"
+        f"(self, bucket_ids: {IDS_OR_ASYNC} | {PAIRS_OR_ASYNC}, days: {DAYS} | None = None, *,"
+        f" {BULK})"
         " -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]"
     ),
     StatusResource.get: "(self, bucket_id: str) -> BucketStatus",
@@ -75,6 +80,7 @@ SIGNATURES = {
         f"(self, bucket_ids: {IDS_OR_ASYNC}, *, {BULK})"
         " -> AsyncGenerator[Outcome[str, BucketStatus], None]"
     ),
+    flashback_async.day_range: f"(first: {DAY}, last: {DAY} | None = None) -> list[date]",
     flashback_async.fan_out: (
         "(func: Callable[[K], Awaitable[V]], keys: Iterable[K] | AsyncIterable[K], *, "
         "concurrency: int = 64, deadline: float | None = None)"
@@ -92,11 +98,10 @@ SIGNATURES = {
         "(max_concurrency: int = 64, max_rate: float | None = None, "
         "max_response_bytes: int = 33554432) -> None"
     ),
-    flashback_async.Outcome: (
-        "(index: int, key: K, value: V | None, error: FlashbackError | None, elapsed: float)"
-        " -> None"
-    ),
-    flashback_async.Outcome.unwrap: "(self) -> V",
+    flashback_async.Success: "(index: int, key: K, value: V, elapsed: float) -> None",
+    flashback_async.Success.unwrap: "(self) -> V",
+    flashback_async.Failure: "(index: int, key: K, error: FlashbackError, elapsed: float) -> None",
+    flashback_async.Failure.unwrap: "(self) -> NoReturn",
     flashback_async.Report.raise_for_errors: "(self) -> None",
     flashback_async.BucketDay: "(bucket_id: str, day: date)",
 }
@@ -109,7 +114,8 @@ FIELDS = {
     flashback_async.DailyNodeStats: (
         "ip host uptime_percent avg_latency_ms version state last_updated last_latency_ms"
     ),
-    flashback_async.Outcome: "index key value error elapsed",
+    flashback_async.Success: "index key value elapsed",
+    flashback_async.Failure: "index key error elapsed",
 }
 
 
@@ -125,7 +131,7 @@ def in_a_new_process(code):
 def public_callables() -> Iterator[tuple[str, object]]:
     """Every class and function that a user calls, with its public methods."""
     owners = [
-        *(getattr(flashback_async, n) for n in flashback_async.__all__ if n != "TokenProvider"),
+        *(getattr(flashback_async, n) for n in flashback_async.__all__ if n not in ALIASES),
         *(BucketStatsResource, NodeStatsResource, StatusResource, Sandbox),
     ]
     for owner in owners:
@@ -164,7 +170,7 @@ def test_every_public_name_is_there_and_says_where_it_lives():
     for name in NAMES:
         value = getattr(flashback_async, name)
         assert value is getattr(flashback_async, name)
-        if name != "TokenProvider":
+        if name not in ALIASES:
             home = importlib.import_module(value.__module__)
             assert getattr(home, value.__name__) is value
             assert value.__module__.startswith("flashback_async.")
@@ -300,9 +306,10 @@ def test_the_sandbox_has_the_documented_arguments_and_members():
 
 
 def test_outcomes_and_reports_have_the_documented_members():
-    assert {n for n in dir(flashback_async.Outcome) if not n.startswith("_")} == {
-        *("index", "key", "value", "error", "elapsed", "ok", "unwrap")
-    }
+    for kind in (flashback_async.Success, flashback_async.Failure):
+        assert {n for n in dir(kind) if not n.startswith("_")} == {
+            *("index", "key", "value", "error", "elapsed", "ok", "unwrap")
+        }
     assert {n for n in vars(flashback_async.Report) if not n.startswith("_")} == {
         *("ok", "succeeded", "failed", "raise_for_errors")
     }

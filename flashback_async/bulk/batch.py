@@ -1,107 +1,133 @@
-"""Ids into lists, and answers back to their places."""
+"""Keys into batches, and the outcomes back to their places."""
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
 from contextlib import aclosing
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
-from flashback_async.bulk.report import Outcome, Report, can_hash
+from attrs import evolve
+
+from flashback_async.bulk.keys import ReadsAhead
+from flashback_async.bulk.report import Failure, Outcome, Report, can_hash, repeated
 from flashback_async.errors import FlashbackError
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-
-class Batch(Generic[K]):
-    """Keys that are asked for together, each with its place in the input."""
-
-    __slots__ = ("entries",)
-
-    def __init__(self, entries: list[tuple[int, K]]) -> None:
-        self.entries = entries
+# Keys that are asked for together, each with its place in the input.
+Batch: TypeAlias = list[tuple[int, K]]
 
 
 class Cutter(Generic[K]):
-    """Cuts keys into batches whose sizes add up to no more than ``room``.
+    """A cutter of keys into batches whose sizes add up to no more than ``room``.
 
-    Where a source raises, what it gave before makes the last batch, and then it is raised.
+    A key that a batch holds already takes no further room in it. ``most`` bounds how many keys a
+    batch has, whatever the source repeats.
     """
 
-    def __init__(self, size: Callable[[K], int], room: int) -> None:
+    def __init__(self, size: Callable[[K], int], room: int, most: int) -> None:
         self._size = size
         self._room = room
+        self._most = most
         self._left = room
         self._seen = 0
-        self._entries: list[tuple[int, K]] = []
+        self._batch: Batch[K] = []
+        self._distinct: set[K] = set()
 
-    def cut(self, keys: Iterable[K]) -> Iterator[Batch[K]]:
-        """Cut keys as they are read."""
-        failure = None
-        try:
-            for key in keys:
-                if full := self._add(key):
-                    yield full
-        except Exception as error:
-            failure = error
-        yield from self._end(failure)
-
-    async def cut_async(self, keys: AsyncIterable[K]) -> AsyncIterator[Batch[K]]:
-        """Cut keys as they come; a batch waits until it is full."""
-        failure = None
-        try:
-            async for key in keys:
-                if full := self._add(key):
-                    yield full
-        except Exception as error:
-            failure = error
-        for rest in self._end(failure):
-            yield rest
-
-    def _end(self, failure: Exception | None) -> Iterator[Batch[K]]:
-        yield from self.leftover()
-        if failure is not None:
-            raise failure
-
-    def leftover(self) -> list[Batch[K]]:
-        """Give what was read for a batch that a halted run never came to."""
-        rest = self._rest()
-        return [] if rest is None else [rest]
-
-    def _rest(self) -> Batch[K] | None:
-        entries, self._entries, self._left = self._entries, [], self._room
-        return Batch(entries) if entries else None
-
-    def _add(self, key: K) -> Batch[K] | None:
-        """Add a key, and give the batch that has no room for it, if so."""
-        size = self._size(key)
-        full = self._rest() if size > self._left else None
-        self._entries.append((self._seen, key))
+    def add(self, key: K) -> Batch[K] | None:
+        """Add a key; return the batch that has no room for it, if it has none."""
+        full = None
+        size = self._size(key) if self._record(key) else 0
+        if 0 < size > self._left or len(self._batch) == self._most:
+            full = self.rest()
+            self._record(key)
+            size = self._size(key)
+        self._batch.append((self._seen, key))
         self._seen += 1
         self._left -= size
-        return full
+        return full or None
+
+    def rest(self) -> Batch[K]:
+        """Return the last batch, which may be empty."""
+        batch, self._batch, self._left = self._batch, [], self._room
+        self._distinct.clear()
+        return batch
+
+    def _record(self, key: K) -> bool:
+        """Record a key; return whether it is new to the batch.
+
+        One that cannot be hashed (bad input among ids) always is.
+        """
+        before = len(self._distinct)
+        try:
+            self._distinct.add(key)
+        except TypeError:
+            return True
+        return len(self._distinct) > before
+
+
+def cut(keys: Iterable[K], cutter: Cutter[K]) -> Iterator[Batch[K]]:
+    """Cut keys as they are read.
+
+    If the source raises, what it returned before is the last batch, and then it is raised.
+    """
+    failure = None
+    try:
+        for key in keys:
+            if full := cutter.add(key):
+                yield full
+    except Exception as error:
+        failure = error
+    if rest := cutter.rest():
+        yield rest
+    if failure is not None:
+        raise failure
+
+
+class AsyncBatches(ReadsAhead[Batch[K]]):
+    """The batches of an async source, cut as ``cut`` does; each waits until it is full."""
+
+    def __init__(self, keys: AsyncIterable[K], cutter: Cutter[K]) -> None:
+        self._keys = aiter(keys)
+        self._cutter = cutter
+        self._end: Exception | None = None
+
+    async def __anext__(self) -> Batch[K]:
+        while self._end is None:
+            try:
+                key = await anext(self._keys)
+            except Exception as error:  # the end of the source, or its failure
+                self._end = error
+                break
+            if full := self._cutter.add(key):
+                return full
+        if rest := self._cutter.rest():
+            return rest
+        raise self._end
+
+    def left_over(self) -> Iterable[Batch[K]]:
+        """Return what was read for a batch that nobody waits for any more."""
+        rest = self._cutter.rest()
+        return [rest] if rest else []
 
 
 async def unpack(
     batches: AsyncGenerator[Outcome[Batch[K], list[Outcome[K, V]]], None],
-    share: Callable[[FlashbackError, K], FlashbackError],
+    own_error: Callable[[FlashbackError, K], FlashbackError],
 ) -> AsyncGenerator[Outcome[K, V], None]:
-    """Give the outcomes in the batches of a run; ``share`` makes a batch's error a key's own."""
+    """Yield the outcomes in the batches of a run.
+
+    ``own_error`` makes the error of a batch an error of a key.
+    """
     async with aclosing(batches):
         async for batch in batches:
             if batch.error is None:
-                for outcome in batch.unwrap():
+                for outcome in batch.value:
                     yield outcome
                 continue
-            for place, key in batch.key.entries:
-                yield Outcome(place, key, None, share(batch.error, key), batch.elapsed)
+            for index, key in batch.key:
+                yield Failure(index, key, own_error(batch.error, key), batch.elapsed)
 
 
 async def gather(
@@ -109,17 +135,20 @@ async def gather(
     ask: Callable[[list[K]], AsyncGenerator[Outcome[K, V], None]],
 ) -> Report[K, V]:
     """Ask once for each distinct key, and put its outcome at every place that it has."""
-    distinct, places = _distinct(keys)
+    given = list(keys)
+    distinct, places = _distinct(given)
     found: dict[int, Outcome[K, V]] = {}
     async with aclosing(ask(distinct)) as outcomes:
         async for outcome in outcomes:
-            for place in places[outcome.index]:
-                found[place] = _placed(outcome, place)
-    return Report(found[place] for place in range(len(found)))
+            first, *others = places[outcome.index]
+            found[first] = outcome if outcome.index == first else evolve(outcome, index=first)
+            for place in others:
+                found[place] = repeated(outcome, place, given[place])
+    return Report(found[place] for place in range(len(given)))
 
 
-def _distinct(keys: Iterable[K]) -> tuple[list[K], list[list[int]]]:
-    """Give each key once, in the order of the input, with all its places there."""
+def _distinct(keys: list[K]) -> tuple[list[K], list[list[int]]]:
+    """Return each key once, in the order of the input, and all its places there."""
     distinct: list[K] = []
     places: list[list[int]] = []
     seen: dict[K, list[int]] = {}
@@ -133,9 +162,3 @@ def _distinct(keys: Iterable[K]) -> tuple[list[K], list[list[int]]]:
         distinct.append(key)
         places.append(here)
     return distinct, places
-
-
-def _placed(outcome: Outcome[K, V], place: int) -> Outcome[K, V]:
-    if outcome.index == place:
-        return outcome
-    return Outcome(place, outcome.key, outcome.value, outcome.error, outcome.elapsed)

@@ -1,10 +1,11 @@
-"""What came of many calls: an outcome for every key."""
+"""The results of many calls: an outcome for every key."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Generic, TypeVar, overload
+from typing import ClassVar, Generic, Literal, NoReturn, TypeAlias, TypeVar, overload
 
 from attrs import frozen
 
@@ -12,44 +13,77 @@ from flashback_async.errors import FlashbackError
 
 K = TypeVar("K", covariant=True)
 V = TypeVar("V", covariant=True)
+# The same for functions, whose parameters cannot be covariant.
+AnyK = TypeVar("AnyK")
+AnyV = TypeVar("AnyV")
 
 
 @frozen(slots=True, weakref_slot=False)
-class Outcome(Generic[K, V]):
-    """Hold what came of one key: a value or an error.
+class Success(Generic[K, V]):
+    """A key whose call returned a value.
 
     Attributes:
         index: The key's place in the input, from 0.
         key: The key as it was given.
-        value: What the call gave; None where it failed (``unwrap()`` gives it without the None).
-        error: Why it failed; None where it succeeded.
-        elapsed: Seconds that the call took; 0 where it was never started.
+        value: What the call returned.
+        elapsed: Seconds that the call took.
+        ok: Always True.
+        error: Always None.
     """
 
     index: int
     key: K
-    value: V | None
-    error: FlashbackError | None
+    value: V
     elapsed: float
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether the call succeeded."""
-        return self.error is None
+    ok: ClassVar[Literal[True]] = True
+    error: ClassVar[None] = None
 
     def unwrap(self) -> V:
-        """Give the value.
+        """Return the value."""
+        return self.value
+
+
+@frozen(slots=True, weakref_slot=False)
+class Failure(Generic[K]):
+    """A key whose call failed or was never made.
+
+    Attributes:
+        index: The key's place in the input, from 0.
+        key: The key as it was given.
+        error: Why the call failed.
+        elapsed: Seconds that the call took; 0 if it was never made.
+        ok: Always False.
+        value: Always None.
+    """
+
+    index: int
+    key: K
+    error: FlashbackError
+    elapsed: float
+    ok: ClassVar[Literal[False]] = False
+    value: ClassVar[None] = None
+
+    def unwrap(self) -> NoReturn:
+        """Raise the error.
 
         Raises:
-            FlashbackError: The call failed; this is its error.
+            FlashbackError: Always; it is ``error``.
         """
-        if self.error is not None:
-            raise self.error
-        return self.value  # type: ignore[return-value] # the type may include None
+        raise self.error
+
+
+Outcome: TypeAlias = Success[K, V] | Failure[K]
+
+
+def repeated(outcome: Outcome[AnyK, AnyV], index: int, key: AnyK) -> Outcome[AnyK, AnyV]:
+    """Return the outcome of an equal key for another place; an error is copied."""
+    if outcome.error is None:
+        return Success(index, key, outcome.value, outcome.elapsed)
+    return Failure(index, key, copy.copy(outcome.error), outcome.elapsed)
 
 
 class Report(Sequence[Outcome[K, V]]):
-    """Hold the outcomes of a run in the order of the input, one for every place in it."""
+    """The outcomes of a run in the order of the input, one for every place in it."""
 
     def __init__(self, outcomes: Iterable[Outcome[K, V]]) -> None:
         self._outcomes = tuple(outcomes)
@@ -74,25 +108,25 @@ class Report(Sequence[Outcome[K, V]]):
 
     @property
     def ok(self) -> bool:
-        """Tell whether every call succeeded."""
+        """Whether every call succeeded."""
         return all(outcome.ok for outcome in self._outcomes)
 
     @cached_property
     def succeeded(self) -> dict[K, V]:
-        """Give the values of the keys that succeeded, in the order of the input; made once."""
-        return {o.key: o.unwrap() for o in self._outcomes if o.error is None}
+        """The values of the keys that succeeded, in the order of the input; built once."""
+        return {o.key: o.value for o in self._outcomes if o.error is None}
 
     @cached_property
     def failed(self) -> dict[K, FlashbackError]:
-        """Give the errors of the keys that failed, in the order of the input; made once.
+        """The errors of the keys that failed, in the order of the input; built once.
 
-        A key that no dict can hold (bad input, such as a list among ids) is left out here; its
+        A key that cannot be hashed (bad input, such as a list among ids) is left out here. Its
         outcome is in the report all the same.
         """
         return {o.key: o.error for o in self._outcomes if o.error is not None and can_hash(o.key)}
 
     def raise_for_errors(self) -> None:
-        """Raise every error of the run at once; nothing happens where all succeeded.
+        """Raise every error of the run at once; do nothing if all calls succeeded.
 
         Raises:
             ExceptionGroup: At least one call failed; it holds their ``FlashbackError``s.
@@ -103,7 +137,7 @@ class Report(Sequence[Outcome[K, V]]):
 
 
 def can_hash(key: object) -> bool:
-    """Tell whether a key can stand in a dict: bad input among ids may be anything."""
+    """Return whether a key can be hashed, because bad input among ids may be anything."""
     try:
         hash(key)
     except TypeError:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from datetime import date
 from typing import Any, NamedTuple
 
-from flashback_async import BucketDay, BucketStats, FlashbackClient, Outcome
+from flashback_async import BucketDay, BucketStats, Failure, FlashbackClient, Success
 from flashback_async.cli import records, summary
 from flashback_async.cli.exits import Deadline, Tally
 from flashback_async.cli.ids import IdStream, ids_of
@@ -121,13 +121,13 @@ async def _with_unsent(outcomes: Outcomes, poll: _Poll, ids: Ids, tally: Tally) 
     place = tally.total
     async for bucket_id in ids.late():
         for key in poll.keys(bucket_id):
-            yield Outcome(place, key, None, tally.error_of_unsent(bucket_id), 0.0)
+            yield Failure(place, key, tally.error_of_unsent(bucket_id), 0.0)
             place += 1
 
 
 async def _as_outcomes(listed: list[BucketStats], deadline: Deadline) -> Outcomes:
     for place, stats in enumerate(listed):
-        yield Outcome(place, stats.bucket_id, stats, None, deadline.elapsed)
+        yield Success(place, stats.bucket_id, stats, deadline.elapsed)
 
 
 async def _list_all(

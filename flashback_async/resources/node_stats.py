@@ -1,68 +1,50 @@
-"""How a bucket's nodes did on a day: ``POST /bucket/{bucketId}/stats``."""
+"""The daily statistics of buckets' nodes: ``POST /bucket/{bucketId}/stats``."""
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-)
-from contextlib import suppress
-from datetime import UTC, date, datetime
-from functools import partial
-from typing import NamedTuple, Self
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Iterator
+from datetime import date, datetime
+from typing import NamedTuple, cast, overload
 
 from flashback_async.api.stats import decode_node_stats
 from flashback_async.api.urls import segment
 from flashback_async.api.wire import encode_day
-from flashback_async.bulk.batch import gather
+from flashback_async.bulk.keys import ReadsAhead
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
-from flashback_async.errors import FlashbackError, InvalidArgumentError, show
+from flashback_async.errors import InvalidArgumentError
 from flashback_async.models import DailyNodeStats
-from flashback_async.resources.bulk import (
-    check_ids,
-    check_ids_or_async,
-    naming,
-    run_calls,
-)
-from flashback_async.run import SINGLE_CALL, Run
+from flashback_async.resources.bulk import Calls, check_ids, check_ids_or_async, naming
+from flashback_async.resources.days import utc_day, utc_days
 from flashback_async.values import Request
 
-_OPERATION = "node_stats.get"
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?"
-    r"(Z|[+-][0-9]{2}:?[0-9]{2})?",
-    re.IGNORECASE,
-)
+_GET = "node_stats.get"
+_GET_MANY = "node_stats.get_many"
+_ITER_MANY = "node_stats.iter_many"
 
 
 class BucketDay(NamedTuple):
-    """Name a bucket and a UTC day: the key of a run over node stats."""
+    """A bucket and a UTC day: the key of a run over node stats."""
 
     bucket_id: str
     day: date
 
 
 class NodeStatsResource:
-    """Ask how the nodes of buckets did on a day; reached as ``client.node_stats``."""
+    """The daily statistics of buckets' nodes, available as ``client.node_stats``."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._many = Calls(caller, _GET, _question)
 
     async def get(self, bucket_id: str, day: date | datetime | str) -> list[DailyNodeStats]:
-        """Get how a bucket's nodes did on a day (``POST /bucket/{bucketId}/stats``).
+        """Get the statistics of a bucket's nodes for a day (``POST /bucket/{bucketId}/stats``).
 
         Args:
             bucket_id: The bucket; anything but a plain id is percent-encoded as one segment.
-            day: A date, an aware datetime (its UTC day counts), or either as ISO 8601 text,
-                where text without an offset is UTC.
+            day: A date, an aware datetime (its UTC day counts), or either as ISO 8601 text;
+                text without an offset is UTC.
 
         Raises:
             InvalidArgumentError: The id or the day breaks a rule; nothing was sent.
@@ -71,10 +53,11 @@ class NodeStatsResource:
             PermissionDeniedError: The token may not see it.
             FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
         """
-        with naming(_OPERATION, bucket_id):
-            key = BucketDay(bucket_id, _utc_day(day))
-        return await self._get(key)
+        with naming(_GET, bucket_id):
+            request, decode = _question(BucketDay(bucket_id, utc_day(day)))
+        return await self._caller.call(request, decode)
 
+    @overload
     async def get_many(
         self,
         bucket_ids: Iterable[str],
@@ -82,32 +65,54 @@ class NodeStatsResource:
         *,
         concurrency: int | None = None,
         deadline: float | None = None,
+    ) -> Report[BucketDay, list[DailyNodeStats]]: ...
+
+    @overload
+    async def get_many(
+        self,
+        bucket_ids: Iterable[BucketDay],
+        *,
+        concurrency: int | None = None,
+        deadline: float | None = None,
+    ) -> Report[BucketDay, list[DailyNodeStats]]: ...
+
+    async def get_many(
+        self,
+        bucket_ids: Iterable[str] | Iterable[BucketDay],
+        days: date | datetime | str | Iterable[date | datetime | str] | None = None,
+        *,
+        concurrency: int | None = None,
+        deadline: float | None = None,
     ) -> Report[BucketDay, list[DailyNodeStats]]:
         """Get every pair of bucket and day, with an outcome for each.
 
-        They come in the order of the input: all days of the first id, then all of the next. A
-        pair that is given twice is asked for once. A bad id is the outcome of its pairs.
+        They have the order of the input: all days of the first id, then all of the next. A pair
+        that is given twice is asked for once. A bad id is the outcome of its pairs.
 
         Args:
-            bucket_ids: The buckets.
-            days: One day or an iterable of days, each as in ``get``.
-            concurrency: Calls at once, at least 1; None is ``Limits.max_concurrency``, which
-                rules in any case.
-            deadline: Seconds for the whole run; None sets no limit. What is not done by then
-                comes out with ``DeadlineExceededError``.
+            bucket_ids: The buckets; or, if ``days`` is left out, ``BucketDay`` pairs, such as
+                the keys of ``report.failed``.
+            days: One day, or an iterable of at least one, each as in ``get``; ``day_range``
+                makes many.
+            concurrency: Calls at once, at least 1; never more than ``Limits.max_concurrency``,
+                which None stands for.
+            deadline: Seconds for the whole run; None sets no limit. Keys that have not finished
+                by then get a ``DeadlineExceededError``. If the server asks for a pause that
+                lasts longer, the waiting keys get a ``RateLimitError`` at once.
 
         Raises:
-            InvalidArgumentError: A day is wrong, ``bucket_ids`` is one text or cannot be
-                iterated, or an option is out of its range.
+            InvalidArgumentError: A day is wrong or there is none, ``bucket_ids`` is one text,
+                cannot be iterated, or holds pairs beside ``days`` or anything else without it,
+                or an option is out of its range. Nothing was sent.
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
-        with naming("node_stats.get_many"):
-            self._caller.check_open()
+        with naming(_GET_MANY):
             check_ids(bucket_ids)
-            ask = partial(self._run, concurrency=concurrency, deadline=deadline)
-            return await gather(_pairs(bucket_ids, _utc_days(days)), ask)
+            pairs = _pairs(bucket_ids, _Pairing(days, _GET_MANY))
+        return await self._many.get_many(pairs, concurrency, deadline)
 
+    @overload
     def iter_many(
         self,
         bucket_ids: Iterable[str] | AsyncIterable[str],
@@ -115,133 +120,122 @@ class NodeStatsResource:
         *,
         concurrency: int | None = None,
         deadline: float | None = None,
+    ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]: ...
+
+    @overload
+    def iter_many(
+        self,
+        bucket_ids: Iterable[BucketDay] | AsyncIterable[BucketDay],
+        *,
+        concurrency: int | None = None,
+        deadline: float | None = None,
+    ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]: ...
+
+    def iter_many(
+        self,
+        bucket_ids: Iterable[str]
+        | AsyncIterable[str]
+        | Iterable[BucketDay]
+        | AsyncIterable[BucketDay],
+        days: date | datetime | str | Iterable[date | datetime | str] | None = None,
+        *,
+        concurrency: int | None = None,
+        deadline: float | None = None,
     ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]:
-        """Get every pair of bucket and day, and give each outcome as it completes.
+        """Get every pair of bucket and day, and yield each outcome as it completes.
 
         Memory is in proportion to the concurrency and the days, whatever the number of ids.
-        Leaving the loop stops what is under way; a generator with a name is closed with
-        ``contextlib.aclosing``.
+        Equal pairs in flight at the same time are one request. Leaving the loop cancels the
+        calls in flight; a generator with a name is closed with ``contextlib.aclosing``.
 
         Args:
-            bucket_ids: The buckets, read lazily.
-            days: One day or an iterable of days, each as in ``get``.
+            bucket_ids: As in ``get_many``, read lazily.
+            days: As in ``get_many``.
             concurrency: As in ``get_many``.
             deadline: As in ``get_many``; an async iterable is not read further.
 
         Raises:
-            InvalidArgumentError: As in ``get_many``, at the call itself.
+            InvalidArgumentError: As in ``get_many``, at the call itself; but what an iterator
+                or an async iterable yields is checked when it is read.
             ClientClosedError: The client is closed, at the call itself.
             EventLoopError: As in ``get_many``, as the run begins.
         """
-        with naming("node_stats.iter_many"):
-            self._caller.check_open()
+        with naming(_ITER_MANY):
             check_ids_or_async(bucket_ids)
-            checked = _utc_days(days)
-            if not isinstance(bucket_ids, AsyncIterable):
-                keys = _pairs(bucket_ids, checked)
-                return self._run(keys, concurrency=concurrency, deadline=deadline)
-            pairs = _AsyncPairs(bucket_ids, checked)
-            return self._run(
-                pairs, concurrency=concurrency, deadline=deadline, leftover=pairs.leftover
+            pairing = _Pairing(days, _ITER_MANY)
+            if isinstance(bucket_ids, Collection):
+                pairing.check_all(bucket_ids)
+            if isinstance(bucket_ids, AsyncIterable):
+                return self._many.iter_many(_AsyncPairs(bucket_ids, pairing), concurrency, deadline)
+            return self._many.iter_many(_pairs(bucket_ids, pairing), concurrency, deadline)
+
+
+def _question(key: BucketDay) -> tuple[Request, Callable[[bytes], list[DailyNodeStats]]]:
+    """Return what to send for a bucket and a day, and how to decode the answer."""
+    target = f"/bucket/{segment(key.bucket_id, _GET)}/stats"
+    body = encode_day(f"{key.day.isoformat()}T00:00:00.000Z")
+    return Request(_GET, "POST", target, key.bucket_id, body), decode_node_stats
+
+
+class _Pairing:
+    """The way from ``bucket_ids`` to pairs: each id with every day, or pairs as they are."""
+
+    def __init__(self, days: object, operation: str) -> None:
+        self._days = None if days is None else utc_days(days)
+        self._operation = operation
+
+    def pairs_of(self, item: object) -> list[BucketDay]:
+        """Return the pairs of an id, or the pair itself.
+
+        Raises:
+            InvalidArgumentError: It is a pair beside days, or no pair without days.
+        """
+        self._check_kind(type(item))
+        if isinstance(item, BucketDay):
+            return [self._dated(item)]
+        return [BucketDay(cast("str", item), day) for day in self._days or ()]
+
+    def check_all(self, items: Collection[object]) -> None:
+        """Check all items before the first is sent, as ``pairs_of`` does."""
+        for kind in set(map(type, items)):
+            self._check_kind(kind)
+        for item in items if self._days is None else ():
+            self.pairs_of(item)
+
+    def _check_kind(self, kind: type) -> None:
+        if (self._days is None) is issubclass(kind, BucketDay):
+            return
+        problem = "bucket_ids must hold ids if days is given, not BucketDay pairs"
+        if self._days is None:
+            problem = (
+                f"day must be given unless bucket_ids holds BucketDay pairs, not {kind.__name__}"
             )
+        raise InvalidArgumentError(problem, operation=self._operation)
 
-    def _get(self, key: BucketDay, run: Run = SINGLE_CALL) -> Awaitable[list[DailyNodeStats]]:
-        request = Request(
-            _OPERATION,
-            "POST",
-            f"/bucket/{segment(key.bucket_id, _OPERATION)}/stats",
-            key.bucket_id,
-            encode_day(f"{key.day.isoformat()}T00:00:00.000Z"),
-        )
-        return self._caller.call(request, decode_node_stats, run)
-
-    def _run(
-        self,
-        keys: Iterable[BucketDay] | AsyncIterable[BucketDay],
-        *,
-        concurrency: int | None,
-        deadline: float | None,
-        leftover: Callable[[], Iterable[BucketDay]] = tuple,
-    ) -> AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]:
-        return run_calls(
-            self._caller,
-            self._get,
-            keys,
-            concurrency=concurrency,
-            deadline=deadline,
-            describe=_describe,
-            leftover=leftover,
-        )
+    def _dated(self, pair: BucketDay) -> BucketDay:
+        if type(pair.day) is date:
+            return pair
+        with naming(self._operation, pair.bucket_id):
+            return BucketDay(pair.bucket_id, utc_day(pair.day))
 
 
-def _describe(error: FlashbackError, key: BucketDay) -> None:
-    error.operation, error.bucket_id = _OPERATION, key.bucket_id
+def _pairs(bucket_ids: Iterable[object], pairing: _Pairing) -> Iterator[BucketDay]:
+    return (pair for item in bucket_ids for pair in pairing.pairs_of(item))
 
 
-def _pairs(bucket_ids: Iterable[str], days: list[date]) -> Iterator[BucketDay]:
-    return (BucketDay(bucket_id, day) for bucket_id in bucket_ids for day in days)
+class _AsyncPairs(ReadsAhead[BucketDay]):
+    """The pairs of an async iterable: all days of one id, then all of the next."""
 
-
-class _AsyncPairs:
-    """The pairs of ids that come from an async iterable, all days of one after the other."""
-
-    def __init__(self, bucket_ids: AsyncIterable[str], days: list[date]) -> None:
+    def __init__(self, bucket_ids: AsyncIterable[object], pairing: _Pairing) -> None:
         self._bucket_ids = aiter(bucket_ids)
-        self._days = days
+        self._pairing = pairing
         self._left: deque[BucketDay] = deque()
-
-    def leftover(self) -> Iterable[BucketDay]:
-        """Give the pairs of an id that was read, but not all asked for."""
-        return self._left
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> BucketDay:
         while not self._left:
-            bucket_id = await anext(self._bucket_ids)
-            self._left.extend(BucketDay(bucket_id, day) for day in self._days)
+            self._left.extend(self._pairing.pairs_of(await anext(self._bucket_ids)))
         return self._left.popleft()
 
-
-def _utc_days(days: object) -> list[date]:
-    """Read one day or several."""
-    if isinstance(days, str | date) or not isinstance(days, Iterable):
-        return [_utc_day(days)]
-    return [_utc_day(day) for day in days]
-
-
-def _utc_day(value: object) -> date:
-    """Read a day, which counts in UTC."""
-    if isinstance(value, str):
-        value = _parsed(value)
-    if isinstance(value, datetime):
-        return _utc_date(value)
-    if isinstance(value, date):
-        return value
-    raise InvalidArgumentError(
-        f"day must be a date, an aware datetime or ISO 8601 text, not {type(value).__name__}"
-    )
-
-
-def _utc_date(at: datetime) -> date:
-    if at.tzinfo is None:
-        raise InvalidArgumentError(
-            f"day must be a date or an aware datetime, not the naive {show(at)}"
-        )
-    with suppress(OverflowError):
-        return at.astimezone(UTC).date()
-    raise InvalidArgumentError("day must lie in the years 1 to 9999, in UTC")
-
-
-def _parsed(text: str) -> date:
-    """Read ISO 8601 text; a time without an offset is UTC."""
-    with suppress(ValueError):  # such as the 30th of February
-        if _DATE.fullmatch(text):
-            return date.fromisoformat(text)
-        if _TIME.fullmatch(text):
-            at = datetime.fromisoformat(text)
-            return at if at.tzinfo else at.replace(tzinfo=UTC)
-    raise InvalidArgumentError(
-        f"day must be ISO 8601 text such as 2024-01-15 or 2024-01-15T00:00:00Z, not {show(text)}"
-    )
+    def left_over(self) -> Iterable[BucketDay]:
+        """Return the pairs of an id that was read, but not all asked for."""
+        return self._left

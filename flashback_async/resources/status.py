@@ -1,34 +1,27 @@
-"""The state of a bucket's nodes now: ``GET /bucket/{bucketId}/status``."""
+"""The current state of buckets' nodes: ``GET /bucket/{bucketId}/status``."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from functools import partial
 
 from flashback_async.api.urls import segment
 from flashback_async.api.wire import decode_status
-from flashback_async.bulk.batch import gather
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
-from flashback_async.errors import FlashbackError
 from flashback_async.models import BucketStatus
-from flashback_async.resources.bulk import (
-    check_ids,
-    check_ids_or_async,
-    naming,
-    run_calls,
-)
-from flashback_async.run import SINGLE_CALL, Run
+from flashback_async.resources.bulk import Calls
 from flashback_async.values import Request
 
-_OPERATION = "status.get"
+_GET = "status.get"
 
 
 class StatusResource:
-    """Ask how the nodes of buckets are; reached as ``client.status``."""
+    """The current state of buckets' nodes, available as ``client.status``."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._many = Calls(caller, _GET, _question)
 
     async def get(self, bucket_id: str) -> BucketStatus:
         """Get the state of a bucket's nodes (``GET /bucket/{bucketId}/status``).
@@ -42,7 +35,8 @@ class StatusResource:
             PermissionDeniedError: The token may not see it.
             FlashbackError: Any other failure, by its class; see ``flashback_async.errors``.
         """
-        return await self._get(bucket_id)
+        request, decode = _question(bucket_id)
+        return await self._caller.call(request, decode)
 
     async def get_many(
         self,
@@ -57,10 +51,11 @@ class StatusResource:
 
         Args:
             bucket_ids: The buckets.
-            concurrency: Calls at once, at least 1; None is ``Limits.max_concurrency``, which
-                rules in any case.
-            deadline: Seconds for the whole run; None sets no limit. What is not done by then
-                comes out with ``DeadlineExceededError``.
+            concurrency: Calls at once, at least 1; never more than ``Limits.max_concurrency``,
+                which None stands for.
+            deadline: Seconds for the whole run; None sets no limit. Keys that have not finished
+                by then get a ``DeadlineExceededError``. If the server asks for a pause that
+                lasts longer, the waiting keys get a ``RateLimitError`` at once.
 
         Raises:
             InvalidArgumentError: ``bucket_ids`` is one text or cannot be iterated, or an option
@@ -68,11 +63,7 @@ class StatusResource:
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
-        with naming("status.get_many"):
-            self._caller.check_open()
-            check_ids(bucket_ids)
-            ask = partial(self._run, concurrency=concurrency, deadline=deadline)
-            return await gather(bucket_ids, ask)
+        return await self._many.get_many(bucket_ids, concurrency, deadline)
 
     def iter_many(
         self,
@@ -81,10 +72,11 @@ class StatusResource:
         concurrency: int | None = None,
         deadline: float | None = None,
     ) -> AsyncGenerator[Outcome[str, BucketStatus], None]:
-        """Get the state of many buckets and give each outcome as it completes.
+        """Get the state of many buckets and yield each outcome as it completes.
 
-        Memory is in proportion to the concurrency, whatever the number of ids. Leaving the loop
-        stops what is under way; a generator with a name is closed with ``contextlib.aclosing``.
+        Memory is in proportion to the concurrency, whatever the number of ids. Equal ids in
+        flight at the same time are one request. Leaving the loop cancels the calls in flight; a
+        generator with a name is closed with ``contextlib.aclosing``.
 
         Args:
             bucket_ids: The buckets, read lazily.
@@ -96,32 +88,10 @@ class StatusResource:
             ClientClosedError: The client is closed, at the call itself.
             EventLoopError: As in ``get_many``, as the run begins.
         """
-        with naming("status.iter_many"):
-            self._caller.check_open()
-            check_ids_or_async(bucket_ids)
-            return self._run(bucket_ids, concurrency=concurrency, deadline=deadline)
-
-    def _get(self, bucket_id: str, run: Run = SINGLE_CALL) -> Awaitable[BucketStatus]:
-        target = f"/bucket/{segment(bucket_id, _OPERATION)}/status"
-        request = Request(_OPERATION, "GET", target, bucket_id)
-        return self._caller.call(request, partial(decode_status, asked=bucket_id), run)
-
-    def _run(
-        self,
-        bucket_ids: Iterable[str] | AsyncIterable[str],
-        *,
-        concurrency: int | None,
-        deadline: float | None,
-    ) -> AsyncGenerator[Outcome[str, BucketStatus], None]:
-        return run_calls(
-            self._caller,
-            self._get,
-            bucket_ids,
-            concurrency=concurrency,
-            deadline=deadline,
-            describe=_describe,
-        )
+        return self._many.iter_many(bucket_ids, concurrency, deadline)
 
 
-def _describe(error: FlashbackError, bucket_id: str) -> None:
-    error.operation, error.bucket_id = _OPERATION, bucket_id
+def _question(bucket_id: str) -> tuple[Request, Callable[[bytes], BucketStatus]]:
+    """Return what to send for a bucket, and how to decode the answer."""
+    target = f"/bucket/{segment(bucket_id, _GET)}/status"
+    return Request(_GET, "GET", target, bucket_id), partial(decode_status, asked=bucket_id)

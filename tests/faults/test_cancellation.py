@@ -475,7 +475,7 @@ async def perform(fault: Fault, situation: Situation, step: int, how: str, strik
 
 
 def is_worker(task: asyncio.Task[object]) -> bool:
-    return getattr(task.get_coro(), "__qualname__", "").startswith("_Workers")
+    return getattr(task.get_coro(), "__qualname__", "").startswith("Workers.")
 
 
 async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[object]]) -> None:

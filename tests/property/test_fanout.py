@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashback_async.bulk.batch import Cutter, gather, unpack
-from flashback_async.bulk.fanout import fan_out, run
-from flashback_async.bulk.report import Outcome
+from flashback_async.bulk.batch import Cutter, cut, gather, unpack
+from flashback_async.bulk.fanout import fan_out, fan_out_in
+from flashback_async.bulk.report import Success
 from flashback_async.errors import DeadlineExceededError, FlashbackError, ServerError
 from flashback_async.run import Run
 from tests.unit.support import now
@@ -36,7 +36,7 @@ class Calls:
         self.plan = plan
         self.called = []
         self.at_once = self.most = 0
-        self.halt = None
+        self.run = Run()
         self.halts_at = None
 
     async def __call__(self, key):
@@ -54,8 +54,8 @@ class Calls:
         finally:
             self.at_once -= 1
         if key == self.halts_at:
-            self.halt.error = ServerError("halt")
-            raise self.halt.error
+            self.run.halt(ServerError("halt"))
+            raise ServerError("halt")
         if end == "error":
             raise ServerError(f"{key}")
         if end == "bug":
@@ -168,11 +168,12 @@ async def test_a_deadline_loses_no_key(plan, concurrency, deadline, pause):
 @given(plans.filter(bool), concurrencies, kinds, st.data())
 async def test_a_halt_reaches_every_key_left(plan, concurrency, kind, data):
     calls = Calls(plan)
-    calls.halt = Run()
+    calls.run = Run()
     calls.halts_at = data.draw(st.integers(0, len(plan) - 1))
     source = source_of(len(plan), kind)
     outcomes = [
-        o async for o in run(calls, source, concurrency=concurrency, deadline=None, halt=calls.halt)
+        o
+        async for o in fan_out_in(calls.run, calls, source, concurrency=concurrency, deadline=None)
     ]
     indices = sorted(o.index for o in outcomes)
     if kind == "plain":
@@ -210,16 +211,13 @@ async def test_a_bug_ends_the_run_and_leaves_nothing(plan, concurrency, kind, da
 )
 async def test_batches_bring_every_outcome_back_to_its_key(keys, room, concurrency):
     async def ask(batch):
-        await asyncio.sleep(len(batch.entries) % 3)
-        if any("!" in key for _, key in batch.entries):
+        await asyncio.sleep(len(batch) % 3)
+        if any("!" in key for _, key in batch):
             raise ServerError("no")
-        return [Outcome(place, key, key.upper(), None, 0.0) for place, key in batch.entries]
-
-    def own_error(error, key):
-        return FlashbackError(f"{error} {key}")
+        return [Success(place, key, key.upper(), 0.0) for place, key in batch]
 
     def all_asked(distinct):
-        outcomes = fan_out(ask, Cutter(len, room).cut(distinct), concurrency=concurrency)
+        outcomes = fan_out(ask, cut(distinct, Cutter(len, room, 1000)), concurrency=concurrency)
         return unpack(outcomes, lambda error, key: FlashbackError(f"{error} {key}"))
 
     report = await gather(keys, all_asked)

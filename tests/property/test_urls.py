@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from flashback_async.api import urls
-from flashback_async.bulk.batch import Cutter
+from flashback_async.bulk.batch import Cutter, cut
 from flashback_async.errors import ConfigurationError, InvalidArgumentError
 from flashback_async.values import Secret
 from tests.property.strategies import any_text, assert_harmless
@@ -64,23 +64,30 @@ def test_an_id_that_breaks_no_rule_is_taken(text):
 def test_lists_lose_no_id_and_their_urls_keep_to_the_limit(keys, prefix):
     base = "https://h/" + "p" * prefix
     room = urls.list_room(base)
-    batches = list(Cutter(urls.listed_size, room).cut(keys))
-    assert [entry for batch in batches for entry in batch.entries] == list(enumerate(keys))
+    batches = list(cut(keys, Cutter(urls.listed_size, room, most=1000)))
+    assert [entry for batch in batches for entry in batch] == list(enumerate(keys))
     for batch in batches:
-        assert batch.entries
-        target = urls.list_target(tuple(key for _, key in batch.entries))
-        assert len(base + target) <= urls.MAX_URL_BYTES or len(batch.entries) == 1
+        distinct = tuple(dict.fromkeys(key for _, key in batch))
+        assert distinct
+        assert len(base + urls.list_target(distinct)) <= urls.MAX_URL_BYTES or len(distinct) == 1
 
 
-@given(st.lists(st.tuples(any_text, st.integers(1, 50)), max_size=60), st.integers(-5, 100))
-def test_cutting_loses_nothing_keeps_the_order_and_respects_the_room(keys, room):
-    batches = list(Cutter(lambda key: key[1], room).cut(keys))
-    assert [entry for batch in batches for entry in batch.entries] == list(enumerate(keys))
+@given(
+    st.lists(st.tuples(st.text("ab", max_size=2), st.integers(1, 50)), max_size=60),
+    st.integers(-5, 100),
+    st.integers(1, 70),
+)
+def test_cutting_loses_nothing_keeps_the_order_and_respects_room_and_number(keys, room, most):
+    batches = list(cut(keys, Cutter(lambda key: key[1], room, most)))
+    assert [entry for batch in batches for entry in batch] == list(enumerate(keys))
     for batch, following in zip_longest(batches, batches[1:]):
-        size = sum(key[1] for _, key in batch.entries)
-        assert size <= room or len(batch.entries) == 1
+        distinct = {key for _, key in batch}
+        size = sum(key[1] for key in distinct)
+        assert len(batch) <= most
+        assert size <= room or len(distinct) == 1
         if following is not None:
-            assert size + following.entries[0][1][1] > room
+            _, key = following[0]
+            assert len(batch) == most or (key not in distinct and size + key[1] > room)
 
 
 HOSTS = st.one_of(

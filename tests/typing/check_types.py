@@ -24,6 +24,7 @@ from flashback_async import (
     DeadlineExceededError,
     DecodeError,
     EventLoopError,
+    Failure,
     FlashbackClient,
     FlashbackError,
     InvalidArgumentError,
@@ -41,10 +42,12 @@ from flashback_async import (
     ResponseTooLargeError,
     RetryPolicy,
     ServerError,
+    Success,
     Timeout,
     TokenProvider,
     TokenProviderError,
     TransportError,
+    day_range,
     fan_out,
     from_dict,
     from_json,
@@ -61,6 +64,10 @@ async def provider() -> str:
 
 async def ids_from_elsewhere() -> AsyncIterator[str]:
     yield "a"
+
+
+async def pairs_from_elsewhere() -> AsyncIterator[BucketDay]:
+    yield BucketDay("a", date(2024, 1, 15))
 
 
 def settings() -> None:
@@ -139,6 +146,18 @@ async def node_stats(client: FlashbackClient, day: date, moment: datetime) -> No
         assert_type(outcome, Outcome[BucketDay, list[DailyNodeStats]])
         assert_type(outcome.key.bucket_id, str)
         assert_type(outcome.key.day, date)
+    assert_type(
+        await client.node_stats.get_many(report.failed, deadline=5),
+        Report[BucketDay, list[DailyNodeStats]],
+    )
+    assert_type(
+        client.node_stats.iter_many(pairs_from_elsewhere()),
+        AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None],
+    )
+    assert_type(day_range(day, moment), list[date])
+    await client.node_stats.get_many(["a"], day_range("2024-01-15"))
+    await client.node_stats.get_many(["a"])  # type: ignore[list-item] # no pair
+    await client.node_stats.get_many(report.failed, day)  # type: ignore[arg-type]
     await client.node_stats.get("a")  # type: ignore[call-arg]
     await client.node_stats.get("a", 5)  # type: ignore[arg-type]
 
@@ -184,6 +203,11 @@ def outcomes_and_reports(report: Report[str, BucketStatus]) -> None:
     assert_type(outcome.elapsed, float)
     assert_type(outcome.ok, bool)
     assert_type(outcome.unwrap(), BucketStatus)
+    if outcome.ok:  # mypy alone follows this one
+        assert_type(outcome, Success[str, BucketStatus])
+    else:
+        assert_type(outcome, Failure[str])
+    outcome.index = 1  # type: ignore[misc]
 
 
 def models(stats: BucketStats, node: NodeStatus, day: DailyNodeStats) -> None:

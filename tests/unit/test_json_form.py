@@ -12,12 +12,13 @@ from flashback_async import (
     ConnectError,
     DailyNodeStats,
     DecodeError,
+    Failure,
     InvalidArgumentError,
     NodeState,
     NodeStatus,
-    Outcome,
     RateLimitError,
     Report,
+    Success,
     Timeout,
     from_dict,
     from_json,
@@ -85,11 +86,11 @@ ERROR_RECORD = {
 
 
 def succeeded(key, value):
-    return Outcome(0, key, value, None, 0.1)
+    return Success(0, key, value, 0.1)
 
 
 def failed(key, error):
-    return Outcome(0, key, None, error, 0.1)
+    return Failure(0, key, error, 0.1)
 
 
 def of_node(**fields):
@@ -360,7 +361,7 @@ def test_what_is_no_json_is_an_error_about_the_whole(data):
     assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize("kind", [dict, list, list[int], Outcome, Report, str, None, "BucketStats"])
+@pytest.mark.parametrize("kind", [dict, list, list[int], Success, Report, str, None, "BucketStats"])
 def test_only_models_and_lists_of_them_come_back(kind):
     for convert, value in ((from_dict, {}), (from_json, "{}")):
         with pytest.raises(InvalidArgumentError, match="kind must be a model or a list of one"):

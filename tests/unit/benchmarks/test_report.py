@@ -7,7 +7,7 @@ import pytest
 from benchmarks.measure import Cell, paired, spread
 from benchmarks.report import Results, Row, chart, compare, table
 from benchmarks.soak import Soak
-from flashback_async import NotFoundError, Outcome
+from flashback_async import Failure, NotFoundError
 
 
 def row(value, spread=0.02, judged=True, floor=0.0):
@@ -72,9 +72,9 @@ def test_soak_sees_what_is_wrong():
     keys = list(soak.keys_until(float("inf")))
     error = NotFoundError("no", status=404)
     for outcome in (
-        Outcome(0, keys[0], None, error, 0.004),
-        Outcome(0, keys[0], None, error, 0.004),
-        Outcome(1, keys[2], None, error, 0.004),
+        Failure(0, keys[0], error, 0.004),
+        Failure(0, keys[0], error, 0.004),
+        Failure(1, keys[2], error, 0.004),
     ):
         soak.take(outcome)
     soak.peak, soak.tasks, soak.descriptors = 9 * 2**20, (1, 2), (7, 8)

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from flashback_async.bulk.batch import Cutter, gather, unpack
+from flashback_async.bulk.batch import AsyncBatches, Cutter, cut, gather, unpack
 from flashback_async.bulk.fanout import fan_out
-from flashback_async.bulk.report import Outcome
+from flashback_async.bulk.report import Failure, Success
 from flashback_async.errors import NotFoundError, ServerError
 from tests.unit.support import turns
 
@@ -19,10 +19,11 @@ async def each(keys):
         yield key
 
 
-async def cut_up(keys, room, how, size=len):
+async def cut_up(keys, room, how, most=1000):
+    cutter = Cutter(len, room, most)
     if how == "async":
-        return [batch.entries async for batch in Cutter(size, room).cut_async(each(keys))]
-    return [batch.entries for batch in Cutter(size, room).cut(keys)]
+        return [batch async for batch in AsyncBatches(each(keys), cutter)]
+    return list(cut(keys, cutter))
 
 
 @pytest.fixture(params=["plain", "async"])
@@ -49,6 +50,22 @@ async def test_a_key_larger_than_the_room_goes_alone(how, room):
         assert await cut_up(["a", "bbb", "c"], room, how) == [[(0, "a")], [(1, "bbb")], [(2, "c")]]
 
 
+async def test_a_key_that_a_batch_holds_already_takes_no_room_in_it(how):
+    assert await cut_up(["aa", "bb", "aa", "bb", "cc", "aa"], 4, how) == [
+        [(0, "aa"), (1, "bb"), (2, "aa"), (3, "bb")],
+        [(4, "cc"), (5, "aa")],
+    ]
+
+
+async def test_keys_that_cannot_be_hashed_each_take_their_room(how):
+    assert await cut_up([["x"], ["x"], ["x"]], 2, how) == [[(0, ["x"]), (1, ["x"])], [(2, ["x"])]]
+
+
+async def test_a_batch_is_cut_at_its_largest_number_of_keys_whatever_repeats(how):
+    batches = await cut_up(["aa"] * 7 + ["b"], 3, how, most=3)
+    assert [[key for _, key in batch] for batch in batches] == [["aa"] * 3] * 2 + [["aa", "b"]]
+
+
 async def test_a_batch_is_given_as_soon_as_it_is_full():
     read = []
 
@@ -57,8 +74,8 @@ async def test_a_batch_is_given_as_soon_as_it_is_full():
             read.append(n)
             yield n
 
-    batches = Cutter(lambda _: 1, 3).cut(source())
-    assert [key for _, key in next(batches).entries] == [0, 1, 2]
+    batches = cut(source(), Cutter(lambda _: 1, 3, 1000))
+    assert [key for _, key in next(batches)] == [0, 1, 2]
     assert read == [0, 1, 2, 3]
 
 
@@ -90,17 +107,16 @@ class Breaks:
 @pytest.mark.parametrize("given", ["", "a", "abc", "abcd"])
 async def test_what_a_source_gave_before_its_error_makes_the_last_batch(how, given):
     error = LookupError("source")
-    cutter, source, made = Cutter(len, 2), Breaks(given, error), []
+    cutter, source, made = Cutter(len, 2, 1000), Breaks(given, error), []
     with pytest.raises(LookupError) as caught:
         if how == "plain":
-            for batch in cutter.cut(source):
-                made.append(batch.entries)
+            made.extend(cut(source, cutter))
         else:
-            async for batch in cutter.cut_async(source):
-                made.append(batch.entries)
+            async for batch in AsyncBatches(source, cutter):
+                made.append(batch)
     assert caught.value is error
     assert list(itertools.chain(*made)) == list(enumerate(given))
-    assert cutter.leftover() == []
+    assert cutter.rest() == []
 
 
 async def test_what_was_read_for_a_batch_that_nobody_waits_for_is_left_over():
@@ -109,9 +125,8 @@ async def test_what_was_read_for_a_batch_that_nobody_waits_for_is_left_over():
             yield key
         await asyncio.sleep(1000)
 
-    cutter = Cutter(len, 2)
-    batches = cutter.cut_async(source())
-    assert [(await anext(batches)).entries for _ in range(2)] == [
+    batches = AsyncBatches(source(), Cutter(len, 2, 1000))
+    assert [await anext(batches) for _ in range(2)] == [
         [(0, "a"), (1, "b")],
         [(2, "c"), (3, "d")],
     ]
@@ -119,8 +134,8 @@ async def test_what_was_read_for_a_batch_that_nobody_waits_for_is_left_over():
     await turns()
     waiting.cancel()
     await asyncio.wait([waiting])
-    assert [batch.entries for batch in cutter.leftover()] == [[(4, "e")]]
-    assert cutter.leftover() == []
+    assert batches.left_over() == [[(4, "e")]]
+    assert batches.left_over() == []
 
 
 async def answers_of(batches):
@@ -128,9 +143,9 @@ async def answers_of(batches):
 
     async def ask(batch):
         await asyncio.sleep(0)
-        if any("!" in key for _, key in batch.entries):
+        if any("!" in key for _, key in batch):
             raise ServerError("no")
-        return [Outcome(place, key, key.upper(), None, 0.5) for place, key in batch.entries]
+        return [Success(place, key, key.upper(), 0.5) for place, key in batch]
 
     def share(error, key):
         own = NotFoundError(f"{error} for {key}")
@@ -142,7 +157,7 @@ async def answers_of(batches):
 
 async def test_outcomes_come_out_of_their_batches_with_their_places():
     keys = ["a", "b", "c!", "d", "e"]
-    outcomes = [o async for o in await answers_of(Cutter(len, 2).cut(keys))]
+    outcomes = [o async for o in await answers_of(cut(keys, Cutter(len, 2, 1000)))]
     outcomes.sort(key=lambda o: o.index)
     assert [(o.index, o.key, o.value) for o in outcomes] == [
         (0, "a", "A"),
@@ -156,13 +171,13 @@ async def test_outcomes_come_out_of_their_batches_with_their_places():
 
 
 async def test_the_error_of_a_batch_is_an_error_of_its_own_for_each_key():
-    outcomes = [o async for o in await answers_of(Cutter(len, 9).cut(["a!", "b", "c"]))]
+    outcomes = [o async for o in await answers_of(cut(["a!", "b", "c"], Cutter(len, 9, 1000)))]
     assert [o.error.bucket_id for o in outcomes] == ["a!", "b", "c"]
     assert len({id(o.error) for o in outcomes}) == 3
 
 
 async def test_closing_closes_what_is_unpacked():
-    outcomes = await answers_of(Cutter(len, 10).cut(str(n) for n in itertools.count()))
+    outcomes = await answers_of(cut(map(str, itertools.count()), Cutter(len, 10, 1000)))
     async with contextlib.aclosing(outcomes):
         async for _ in outcomes:
             break
@@ -185,8 +200,10 @@ class Ask:
         self.asked.append(list(keys))
         try:
             for index, key in reversed(list(enumerate(keys))):
-                error = ServerError(f"{key}") if key in self.fail else None
-                yield Outcome(index, key, None if error else f"v{key}", error, float(index))
+                if key in self.fail:
+                    yield Failure(index, key, ServerError(key), float(index))
+                else:
+                    yield Success(index, key, f"v{key}", float(index))
         finally:
             self.closed = True
 
@@ -208,7 +225,8 @@ async def test_a_key_given_twice_is_asked_for_once_and_has_an_outcome_at_each_pl
     assert ask.asked == [["a", "b", "c"]]
     assert [(o.index, o.key) for o in report] == list(enumerate("abacba"))
     assert [o.value for o in report] == ["va", None, "va", "vc", None, "va"]
-    assert report[1].error is report[4].error
+    assert report[1].error is not report[4].error
+    assert str(report[1].error) == str(report[4].error)
     assert [o.elapsed for o in report] == [0.0, 1.0, 0.0, 2.0, 1.0, 0.0]
 
 
@@ -230,7 +248,7 @@ async def test_a_bug_while_gathering_closes_what_was_asked():
 
     async def buggy(keys):
         try:
-            yield Outcome(0, "a", 1, None, 0.0)
+            yield Success(0, "a", 1, 0.0)
             raise ZeroDivisionError
         finally:
             closed.append(1)

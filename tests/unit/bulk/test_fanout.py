@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flashback_async.bulk.fanout import fan_out, run
+from flashback_async.bulk.fanout import fan_out, fan_out_in
+from flashback_async.bulk.keys import ReadsAhead
 from flashback_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
@@ -101,6 +102,13 @@ class AsyncSource:
         return key
 
 
+class Ahead(AsyncSource, ReadsAhead):
+    """An async source that has read two keys more than it has returned."""
+
+    def left_over(self):
+        return ["x", "y"]
+
+
 async def all_of(outcomes):
     return [outcome async for outcome in outcomes]
 
@@ -160,7 +168,7 @@ async def test_a_value_may_be_none():
 
 async def test_elapsed_is_what_the_call_took(monkeypatch):
     clock = SimpleNamespace(monotonic=now)
-    monkeypatch.setattr("flashback_async.bulk.fanout.time", clock)
+    monkeypatch.setattr("flashback_async.bulk.workers.time", clock)
     error = ServerError("no")
 
     async def wait(key):
@@ -512,6 +520,194 @@ async def test_a_call_that_cancels_itself_is_a_bug_and_not_a_hang():
     assert others() == set()
 
 
+async def test_a_call_that_cancels_itself_in_a_halted_run_loses_no_key_in_silence():
+    run = Run()
+
+    async def work(key):
+        if key == 0:
+            run.halt(AuthenticationError("401"))
+            raise AuthenticationError("401")
+        await asyncio.sleep(1)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError, match="a call of the run was cancelled"):
+        await all_of(fan_out_in(run, work, range(5), concurrency=2, deadline=None))
+    assert others() == set()
+
+
+@pytest.mark.parametrize("halted", [False, True])
+async def test_a_source_that_cancels_itself_ends_the_run(halted):
+    run = Run()
+
+    class Source(AsyncSource):
+        async def __anext__(self):
+            if self.read == 2:
+                await asyncio.sleep(2)
+                raise asyncio.CancelledError
+            return await super().__anext__()
+
+    async def work(key):
+        await asyncio.sleep(1)
+        if halted:
+            run.error = ServerError("halt")
+        await asyncio.sleep(1.5)
+
+    with pytest.raises(asyncio.CancelledError, match="a call of the run was cancelled"):
+        await all_of(fan_out_in(run, work, Source("abcd"), concurrency=3, deadline=None))
+    assert others() == set()
+
+
+async def test_the_error_of_an_outcome_holds_no_frame_of_a_worker():
+    async def fail(key):
+        await asyncio.sleep(1)
+        raise ServerError("no")
+
+    outcomes = await all_of(fan_out(fail, range(4), concurrency=1, deadline=2.5))
+    assert [type(o.error).__name__ for o in outcomes] == [
+        *["ServerError"] * 2,
+        *["DeadlineExceededError"] * 2,
+    ]
+    assert [o.error.__traceback__ for o in outcomes] == [None] * 4
+
+
+# Equal keys.
+
+
+class Merged(Work):
+    """A function whose equal keys are merged while they are in flight."""
+
+    def over(self, keys, run=None, deadline=None, concurrency=8):
+        return fan_out_in(
+            run or Run(), self, keys, concurrency=concurrency, deadline=deadline, merge=True
+        )
+
+
+async def test_equal_keys_in_flight_are_one_call_with_an_outcome_at_each_place():
+    work = Merged(seconds=2, outcomes={"c": ServerError("no")})
+    outcomes = await all_of(work.over(["a", "b", "a", "c", "a", "c"]))
+    assert sorted(work.called) == ["a", "b", "c"]
+    assert sorted((o.index, o.key) for o in outcomes) == list(enumerate("abacac"))
+    assert all(o.value == f"value of {o.key}" for o in outcomes if o.key != "c")
+    first, second = (o.error for o in outcomes if o.key == "c")
+    assert first is not second
+    assert str(first) == str(second) == "no"
+    assert first.__traceback__ is second.__traceback__ is None
+
+
+async def test_a_key_that_comes_again_after_its_call_is_called_again():
+    work = Merged(seconds=1)
+    await all_of(work.over(["a", "b", "a"], concurrency=1))
+    assert work.called == ["a", "b", "a"]
+
+
+async def test_keys_that_cannot_be_hashed_are_not_merged():
+    class Lists(Merged):
+        async def __call__(self, key):
+            await super().__call__(str(key))
+
+    work = Lists(seconds=1)
+    outcomes = await all_of(work.over([["x"], "a", ["x"], "a"]))
+    assert sorted(o.index for o in outcomes) == [0, 1, 2, 3]
+    assert sorted(work.called) == ["['x']", "['x']", "a"]
+
+
+@pytest.mark.parametrize("make", [Source, AsyncSource])
+async def test_a_source_that_repeats_one_key_for_ever_is_read_no_faster_for_it(make):
+    source, taken = make(itertools.repeat("a")), 0
+    work = Merged(seconds=1)
+    async with contextlib.aclosing(work.over(source)) as outcomes:
+        async for outcome in outcomes:
+            assert (outcome.index < source.read, outcome.unwrap()) == (True, "value of a")
+            taken += 1
+            assert source.read <= taken + 2 * 8
+            if taken == 100:
+                break
+    assert len(work.called) <= 100 / 8 + 2
+    assert others() == set()
+
+
+async def test_merged_keys_that_the_deadline_cuts_off_have_the_error_of_their_call():
+    async def refused(key):
+        try:
+            await asyncio.sleep(9)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+            raise DeadlineExceededError("late", attempts=1) from None
+
+    outcomes = await all_of(
+        fan_out_in(Run(), refused, "aaab", concurrency=3, deadline=2, merge=True)
+    )
+    assert sorted(o.index for o in outcomes) == [0, 1, 2, 3]
+    assert [o.error.attempts for o in outcomes] == [1, 1, 1, 0]
+    assert len({id(o.error) for o in outcomes}) == 4
+    assert "never sent" in str(outcomes[3].error)
+
+
+async def test_merged_keys_whose_call_ends_well_at_the_deadline_have_its_value():
+    async def stubborn(key):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(9)
+        return "done"
+
+    outcomes = await all_of(
+        fan_out_in(Run(), stubborn, "aaa", concurrency=3, deadline=2, merge=True)
+    )
+    assert [o.unwrap() for o in outcomes] == ["done"] * 3
+
+
+async def test_merged_keys_whose_call_halts_the_run_have_its_error():
+    run = Run()
+
+    async def reject(key):
+        await asyncio.sleep(1)
+        run.halt(AuthenticationError("401", attempts=1))
+        raise AuthenticationError("401", attempts=1)
+
+    outcomes = await all_of(fan_out_in(run, reject, "aaab", concurrency=3, deadline=5, merge=True))
+    assert [(o.index, o.error.attempts) for o in outcomes] == [(0, 1), (1, 1), (2, 1), (3, 0)]
+
+
+async def test_a_bug_in_the_call_of_merged_keys_is_raised():
+    work = Merged(seconds=1, outcomes={"a": Bug()})
+    with pytest.raises(Bug):
+        await all_of(work.over("aaa"))
+    assert others() == set()
+
+
+async def test_leaving_a_run_of_merged_keys_leaves_nothing():
+    work = Merged(seconds=100)
+    consumer = asyncio.create_task(all_of(work.over("aaab", deadline=500)))
+    await asyncio.sleep(1)
+    consumer.cancel()
+    await asyncio.wait([consumer])
+    assert consumer.cancelled()
+    assert sorted(work.cancelled) == ["a", "b"]
+    assert others() == set()
+
+
+async def test_leaving_after_the_deadline_does_not_wait_for_a_call_that_merged_keys_wait_for():
+    async def slow_to_end(key):
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(10)
+
+    run = fan_out_in(Run(), slow_to_end, "aaa", concurrency=3, deadline=1, merge=True)
+    consumer = asyncio.create_task(all_of(run))
+    await asyncio.sleep(2)
+    began = now()
+    consumer.cancel()
+    await asyncio.wait([consumer])
+    assert now() == began
+    assert others() == set()
+
+
+async def test_fan_out_calls_for_each_place():
+    work = Work(seconds=1)
+    await all_of(fan_out(work, "aaa"))
+    assert work.called == ["a", "a", "a"]
+
+
 # The input.
 
 
@@ -694,12 +890,17 @@ async def test_when_the_deadline_passes_every_key_left_comes_out_with_it(make):
     assert [o.elapsed for o in outcomes[6:]] == [0.0] * 4
 
 
+async def test_the_message_rounds_the_deadline():
+    (outcome,) = await all_of(fan_out(Work(seconds=9), "a", deadline=7.992384761000039))
+    assert "the deadline of the run, 7.99 s, passed" in str(outcome.error)
+
+
 async def test_a_key_that_the_deadline_cut_off_is_described_as_itself():
-    def describe(error, key):
+    def label(error, key):
         error.bucket_id = f"b{key}"
 
     outcomes = await all_of(
-        run(Work(seconds=9), range(4), concurrency=2, deadline=1, describe=describe)
+        fan_out_in(Run(), Work(seconds=9), range(4), concurrency=2, deadline=1, label=label)
     )
     assert sorted(o.error.bucket_id for o in outcomes) == ["b0", "b1", "b2", "b3"]
 
@@ -787,50 +988,50 @@ async def test_a_worker_that_has_not_yet_begun_at_the_deadline_loses_no_key():
 
 
 async def test_a_halted_run_gives_the_error_to_every_key_that_was_not_sent():
-    halt = Run()
+    run = Run()
     described = []
 
     async def rejects_the_second(key):
         if key == 1:
             error = AuthenticationError("401", status=401, attempts=1, elapsed=2.0)
-            halt.error = error
+            run.error = error
             raise error
         return key
 
-    def describe(error, key):
+    def label(error, key):
         described.append(key)
         error.bucket_id = f"b{key}"
 
     outcomes = await all_of(
-        run(
+        fan_out_in(
+            run,
             rejects_the_second,
             Source(range(5)),
             concurrency=1,
             deadline=None,
-            halt=halt,
-            describe=describe,
+            label=label,
         )
     )
     assert [o.index for o in outcomes] == [0, 1, 2, 3, 4]
     assert [o.ok for o in outcomes] == [True, False, False, False, False]
     for outcome in outcomes[2:]:
-        assert outcome.error is not halt.error
+        assert outcome.error is not run.error
         assert isinstance(outcome.error, AuthenticationError)
         assert outcome.error.status == 401
         assert outcome.error.attempts == 0
         assert outcome.error.elapsed == 0.0
         assert outcome.error.bucket_id == f"b{outcome.key}"
         assert "never sent" in str(outcome.error)
-    assert halt.error.attempts == 1
+    assert run.error.attempts == 1
     assert described == [2, 3, 4]
 
 
 async def test_the_many_keys_that_a_halted_run_never_sent_leave_turns_to_others():
-    halt, turns = Run(), 0
+    run, turns = Run(), 0
 
     async def reject(key):
-        halt.error = FlashbackError("halt")
-        raise halt.error
+        run.error = FlashbackError("halt")
+        raise run.error
 
     async def count_turns():
         nonlocal turns
@@ -840,7 +1041,7 @@ async def test_the_many_keys_that_a_halted_run_never_sent_leave_turns_to_others(
 
     other = asyncio.create_task(count_turns())
     began = now()
-    outcomes = await all_of(run(reject, range(2000), concurrency=8, deadline=None, halt=halt))
+    outcomes = await all_of(fan_out_in(run, reject, range(2000), concurrency=8, deadline=None))
     other.cancel()
     assert len(outcomes) == 2000
     assert 100 <= turns <= 110, "one for every twenty keys"
@@ -848,35 +1049,35 @@ async def test_the_many_keys_that_a_halted_run_never_sent_leave_turns_to_others(
 
 
 async def test_what_is_under_way_when_a_run_is_halted_may_end_well():
-    halt = Run()
+    run = Run()
 
     async def work(key):
         await asyncio.sleep(key)
         if key == 1:
-            halt.error = FlashbackError("halt")
-            raise halt.error
+            run.error = FlashbackError("halt")
+            raise run.error
         return key
 
-    outcomes = await all_of(run(work, [3, 1, 2, 5, 6], concurrency=3, deadline=None, halt=halt))
+    outcomes = await all_of(fan_out_in(run, work, [3, 1, 2, 5, 6], concurrency=3, deadline=None))
     assert {o.key: o.ok for o in outcomes} == {3: True, 1: False, 2: True, 5: False, 6: False}
 
 
 async def test_an_async_iterable_is_not_read_further_once_the_run_is_halted():
-    halt = Run()
+    run = Run()
     source = AsyncSource(itertools.count(), seconds=1)
 
     async def work(key):
         await asyncio.sleep(1.5)
-        halt.error = FlashbackError("halt")
-        raise halt.error
+        run.error = FlashbackError("halt")
+        raise run.error
 
-    outcomes = await all_of(run(work, source, concurrency=5, deadline=None, halt=halt))
+    outcomes = await all_of(fan_out_in(run, work, source, concurrency=5, deadline=None))
     assert [o.index for o in outcomes] == [0, 1]
     assert source.at_once == 0, "the wait for the next key was ended"
 
 
 async def test_who_waits_for_a_turn_to_read_sends_nothing_once_the_run_is_halted():
-    halt, called = Run(), []
+    run, called = Run(), []
     source = AsyncSource(itertools.count(), seconds=1)
 
     async def work(key):
@@ -884,11 +1085,11 @@ async def test_who_waits_for_a_turn_to_read_sends_nothing_once_the_run_is_halted
         # The third key halts the run while the first worker reads and the second waits to.
         await asyncio.sleep({0: 2.1, 1: 1.2}.get(key, 0.5))
         if key == 2:
-            halt.error = FlashbackError("halt")
-            raise halt.error
+            run.error = FlashbackError("halt")
+            raise run.error
 
     began = now()
-    await all_of(run(work, source, concurrency=3, deadline=None, halt=halt))
+    await all_of(fan_out_in(run, work, source, concurrency=3, deadline=None))
     assert now() - began == 3.5
     assert called == [0, 1, 2]
     assert source.read == 3
@@ -896,23 +1097,22 @@ async def test_who_waits_for_a_turn_to_read_sends_nothing_once_the_run_is_halted
 
 @pytest.mark.parametrize("stop", ["halt", "deadline"])
 async def test_what_an_async_source_had_read_but_not_given_comes_out_last(stop):
-    halt, described = Run(), []
+    run, described = Run(), []
 
     async def work(key):
         await asyncio.sleep(1.5)
         if stop == "halt":
-            halt.error = ServerError("halt")
-            raise halt.error
+            run.error = ServerError("halt")
+            raise run.error
 
     outcomes = await all_of(
-        run(
+        fan_out_in(
+            run,
             work,
-            AsyncSource(range(9), seconds=1),
+            Ahead(range(9), seconds=1),
             concurrency=5,
             deadline=1.5 if stop == "deadline" else None,
-            halt=halt,
-            describe=lambda error, key: described.append(key),
-            leftover=lambda: ["x", "y"],
+            label=lambda error, key: described.append(key),
         )
     )
     assert [(o.index, o.key) for o in outcomes[-2:]] == [
@@ -925,11 +1125,7 @@ async def test_what_an_async_source_had_read_but_not_given_comes_out_last(stop):
 
 
 async def test_a_run_that_was_not_halted_asks_for_no_leftover():
-    def leftover():
-        raise AssertionError("asked for")
-
-    outcomes = run(Work(), AsyncSource("ab"), concurrency=2, deadline=None, leftover=leftover)
-    assert len(await all_of(outcomes)) == 2
+    assert len(await all_of(fan_out(Work(), Ahead("ab"), concurrency=2))) == 2
 
 
 async def test_a_run_may_be_refused_as_it_begins():
@@ -939,7 +1135,7 @@ async def test_a_run_may_be_refused_as_it_begins():
         raise refusal
 
     work, source = Work(), Source("ab")
-    outcomes = run(work, source, concurrency=2, deadline=5, prepare=refuse)
+    outcomes = fan_out_in(Run(), work, source, concurrency=2, deadline=5, begin=refuse)
     assert source.read == 0
     with pytest.raises(ServerError) as caught:
         await all_of(outcomes)
@@ -949,22 +1145,22 @@ async def test_a_run_may_be_refused_as_it_begins():
 
 
 async def test_a_deadline_after_a_halt_does_not_change_what_the_keys_are_told():
-    halt = Run()
+    run = Run()
 
     async def work(key):
         if key == 0:
-            halt.error = ServerError("halt")
-            raise halt.error
+            run.error = ServerError("halt")
+            raise run.error
         await asyncio.sleep(100)
 
-    outcomes = await all_of(run(work, range(4), concurrency=2, deadline=5, halt=halt))
+    outcomes = await all_of(fan_out_in(run, work, range(4), concurrency=2, deadline=5))
     assert [type(o.error) for o in outcomes] == [ServerError] * 4
 
 
 async def test_a_run_halted_before_it_begins_sends_nothing():
-    halt = Run()
-    halt.error = ServerError("halt")
+    run = Run()
+    run.error = ServerError("halt")
     work = Work()
-    outcomes = await all_of(run(work, range(3), concurrency=2, deadline=None, halt=halt))
+    outcomes = await all_of(fan_out_in(run, work, range(3), concurrency=2, deadline=None))
     assert [o.ok for o in outcomes] == [False] * 3
     assert work.called == []

@@ -5,34 +5,39 @@ import pickle
 
 import pytest
 
-from flashback_async.bulk.report import Outcome, Report, can_hash
+from flashback_async.bulk.report import Failure, Report, Success, can_hash
 from flashback_async.errors import FlashbackError, NotFoundError, ServerError
 
 GONE = NotFoundError("gone", status=404)
 BROKEN = ServerError("broken", status=500)
-GOOD = Outcome(0, "a", 1, None, 0.5)
-BAD = Outcome(1, "b", None, GONE, 0.25)
-WORSE = Outcome(2, "c", None, BROKEN, 0.0)
+GOOD = Success(0, "a", 1, 0.5)
+BAD = Failure(1, "b", GONE, 0.25)
+WORSE = Failure(2, "c", BROKEN, 0.0)
 REPORT = Report([GOOD, BAD, WORSE])
 
 
 def test_an_outcome_is_a_value_or_an_error():
-    assert GOOD.ok
-    assert GOOD.unwrap() == 1
-    assert not BAD.ok
+    assert GOOD.ok is True
+    assert GOOD.unwrap() == GOOD.value == 1
+    assert GOOD.error is None
+    assert BAD.ok is False
+    assert BAD.value is None
+    assert BAD.error is GONE
     with pytest.raises(NotFoundError) as caught:
         BAD.unwrap()
     assert caught.value is GONE
 
 
 def test_an_outcome_with_the_value_none_is_still_good():
-    assert Outcome(0, "a", None, None, 0.0).ok
-    assert Outcome(0, "a", None, None, 0.0).unwrap() is None
+    outcome = Success(0, "a", None, 0.0)
+    assert outcome.ok
+    assert outcome.unwrap() is outcome.value is None
 
 
 def test_an_outcome_never_changes_and_travels():
-    with pytest.raises(AttributeError):
-        GOOD.value = 2
+    for outcome, name in ((GOOD, "value"), (GOOD, "error"), (BAD, "error"), (BAD, "ok")):
+        with pytest.raises(AttributeError):
+            setattr(outcome, name, None)
     assert pickle.loads(pickle.dumps(GOOD)) == GOOD == copy.copy(GOOD)
     assert str(pickle.loads(pickle.dumps(BAD)).error) == str(GONE)
 
@@ -74,7 +79,7 @@ def test_a_report_without_errors_is_fine(report):
 
 
 def test_a_key_that_no_dict_can_hold_is_left_out_of_the_failed_only():
-    odd = Outcome(0, ["x"], None, GONE, 0.0)
+    odd = Failure(0, ["x"], GONE, 0.0)
     report = Report([odd, GOOD])
     assert report.failed == {}
     assert not report.ok

@@ -6,9 +6,9 @@ from flashback_async import (
     AuthenticationError,
     ConfigurationError,
     DeadlineExceededError,
+    Failure,
     InvalidArgumentError,
     NotFoundError,
-    Outcome,
     ServerError,
 )
 from flashback_async.cli import exits
@@ -25,7 +25,7 @@ def passed_deadline(monkeypatch):
 def code(deadline, *errors):
     tally = Tally(deadline)
     for place, error in enumerate(errors):
-        tally.count(Outcome(place, f"b{place}", None, error, 0.0))
+        tally.count(Failure(place, f"b{place}", error, 0.0))
     return tally.code()
 
 
@@ -81,5 +81,5 @@ def test_a_search_that_outlasts_the_deadline_has_the_code_of_a_deadline(monkeypa
 def test_only_the_first_failures_are_kept():
     tally = Tally(Deadline(None))
     for place in range(100):
-        tally.count(Outcome(place, "b", None, NotFoundError("x"), 0.0))
+        tally.count(Failure(place, "b", NotFoundError("x"), 0.0))
     assert (tally.failed, len(tally.first_failures)) == (100, 20)

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from flashback_async import BucketStatus, Outcome
+from flashback_async import BucketStatus, Success
 from flashback_async.cli import output
 from flashback_async.cli.output import make_writer
 from flashback_async.cli.records import STATUS
 
 
 def outcome(place):
-    return Outcome(place, f"b{place}", BucketStatus(f"b{place}", ()), None, 0.1)
+    return Success(place, f"b{place}", BucketStatus(f"b{place}", ()), 0.1)
 
 
 class Pipe:

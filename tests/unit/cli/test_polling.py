@@ -10,9 +10,10 @@ from flashback_async import (
     BucketStats,
     BucketStatus,
     ConfigurationError,
+    Failure,
     InvalidArgumentError,
-    Outcome,
     RateLimitError,
+    Success,
     Timeout,
 )
 from flashback_async.cli import app, exits, ids, settings
@@ -69,7 +70,7 @@ class StandIn:
         self.run_with = deadline
         if hasattr(what[0], "__anext__"):
             key = await anext(what[0])
-            yield Outcome(0, key, BucketStatus(key, ()), None, 0.1)
+            yield Success(0, key, BucketStatus(key, ()), 0.1)
         for outcome in self.outcomes:
             yield outcome
         self.clock.now += deadline or 0.0
@@ -156,7 +157,7 @@ def test_a_deadline_that_passes_after_the_last_success_is_exit_code_5(client, ca
 def test_an_id_that_was_never_sent_has_the_error_that_ended_the_run(
     client, capsys, error, code, said
 ):
-    client.outcomes = [Outcome(1, "early", None, error, 0.1)]
+    client.outcomes = [Failure(1, "early", error, 0.1)]
     assert app.run(["status", "-", "last", "--deadline", "8"]) == code
     out, err = capsys.readouterr()
     last = json.loads(out.splitlines()[-1])

@@ -12,10 +12,11 @@ from flashback_async import (
     BucketStats,
     BucketStatus,
     DailyNodeStats,
+    Failure,
     NodeState,
     NodeStatus,
-    Outcome,
     ServerError,
+    Success,
 )
 from flashback_async.cli.output import json_text, make_writer
 from flashback_async.cli.records import NODE_STATS, STATS, STATUS, json_value, reason
@@ -29,11 +30,11 @@ FAILURE = ServerError(
 
 
 def ok(key, value):
-    return Outcome(0, key, value, None, 0.1)
+    return Success(0, key, value, 0.1)
 
 
 def failed(key, error=FAILURE):
-    return Outcome(0, key, None, error, 0.1)
+    return Failure(0, key, error, 0.1)
 
 
 def through_json(view, outcome):
@@ -141,7 +142,7 @@ async def test_a_json_array_is_in_the_order_of_the_input(capsys):
     writer = make_writer("json", STATUS)
     for place in (2, 0, 1):
         status = BucketStatus(f"b{place}", ())
-        await writer.add(Outcome(place, f"b{place}", status, None, 0.1))
+        await writer.add(Success(place, f"b{place}", status, 0.1))
     await writer.drain()
     assert capsys.readouterr().out == ""
     writer.finish()

@@ -9,10 +9,11 @@ from flashback_async import (
     BucketStats,
     BucketStatus,
     DailyNodeStats,
+    Failure,
     NodeState,
     NodeStatus,
     NotFoundError,
-    Outcome,
+    Success,
 )
 from flashback_async.cli import tables
 from flashback_async.cli.records import NODE_STATS, STATS, STATUS
@@ -24,7 +25,7 @@ def _wide(monkeypatch):
 
 
 def shown(capsys, view, *pairs):
-    tables.show(view, [Outcome(n, key, value, None, 0.1) for n, (key, value) in enumerate(pairs)])
+    tables.show(view, [Success(n, key, value, 0.1) for n, (key, value) in enumerate(pairs)])
     return capsys.readouterr().out.splitlines()
 
 
@@ -77,6 +78,6 @@ def test_node_stats(capsys):
 
 
 def test_failures_and_nothing_at_all_make_no_table(capsys):
-    tables.show(STATUS, [Outcome(0, "b", None, NotFoundError("x"), 0.1)])
+    tables.show(STATUS, [Failure(0, "b", NotFoundError("x"), 0.1)])
     tables.show(STATUS, [])
     assert capsys.readouterr().out == ""

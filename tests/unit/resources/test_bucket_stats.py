@@ -92,6 +92,13 @@ async def test_get_takes_the_id_in_other_letters_and_the_last_of_two():
         assert (await bench.bucket_stats.get("Abc")).total_count == 2
 
 
+async def test_get_never_takes_another_bucket_for_the_one_asked_for():
+    # Another way to compare without regard to case holds these two for one.
+    async with Bench(answer({"stats": [item("strasse"), item("STRASSE")]})) as bench:
+        with pytest.raises(NotFoundError):
+            await bench.bucket_stats.get("straße")
+
+
 async def test_get_of_a_bucket_that_is_not_in_the_answer_is_not_found():
     async with Bench(answer({"stats": [item("other")]}, x_request_id="r1")) as bench:
         with pytest.raises(NotFoundError) as caught:
@@ -226,6 +233,20 @@ async def test_get_many_matches_ids_without_regard_to_case():
         assert asked(bench.sent[0].request) == ["abc", "Abc", "d"]
 
 
+async def test_ids_that_differ_in_more_than_the_case_of_ascii_letters_are_others():
+    body = {"stats": [item("strasse", "1"), item("É", "2"), item("K", "3"), item("ABC", "4")]}
+    async with Bench(answer(body)) as bench:
+        report = await bench.bucket_stats.get_many(["straße", "é", "\N{KELVIN SIGN}", "abc"])
+        assert [type(o.error) for o in report] == [NotFoundError] * 3 + [type(None)]
+        assert report[3].value.total_count == 4
+
+
+async def test_an_exact_spelling_goes_before_another_that_comes_later():
+    async with Bench(answer({"stats": [item("abc", "1"), item("ABC", "2")]})) as bench:
+        report = await bench.bucket_stats.get_many(["abc", "Abc", "ABC"])
+        assert [o.value.total_count for o in report] == [1, 2, 2]
+
+
 async def test_get_many_asks_once_for_an_id_given_twice():
     api = Api()
     async with Bench(api) as bench:
@@ -319,6 +340,22 @@ async def test_a_corrupt_item_is_the_error_of_its_own_id():
         assert (error.status, error.request_id) == (200, "r9")
 
 
+@pytest.mark.parametrize("flaw", [{}, {"totalCount": "1"}, {"message": "no access"}])
+async def test_an_item_that_says_no_fails_its_own_id_alone(flaw):
+    refused = {"bucketId": "b", "success": False, "message": "no access", **flaw}
+    body = {"success": True, "stats": [item("a"), refused, item("c")]}
+    async with Bench(answer(body, x_request_id="r9")) as bench:
+        report = await bench.bucket_stats.get_many(["a", "b", "c"])
+        outcomes = await collect(bench.bucket_stats.iter_many(["a", "b", "c"]))
+        for found in (report, outcomes):
+            assert [o.ok for o in found] == [True, False, True]
+            error = found[1].error
+            assert type(error) is APIError
+            assert (error.message, error.status, error.request_id) == ("no access", 200, "r9")
+            assert (error.operation, error.bucket_id) == ("bucket_stats.list", "b")
+            assert error.attempts == 1
+
+
 async def test_an_item_without_an_id_is_the_error_of_each_id_left_over():
     body = {"stats": [item("a"), {"totalCount": "1"}]}
     async with Bench(answer(body)) as bench:
@@ -400,6 +437,80 @@ async def test_iter_many_sends_a_list_when_it_is_full():
         await turns()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert len(bench.sent) <= 4
+
+
+A_LIST = [f"{n:0250}" for n in range(15)]  # as many as fit into one request
+ANOTHER = [f"{n:0250}" for n in range(15, 30)]
+
+
+async def test_a_list_leaves_an_id_to_an_earlier_list_that_asks_for_it_already():
+    ids = [*A_LIST, *ANOTHER[:10], *A_LIST]
+    api = Api(seconds=1)
+    async with Bench(api) as bench:
+        outcomes = await collect(bench.bucket_stats.iter_many(ids))
+        assert api.lists == [A_LIST, ANOTHER[:10]]
+        assert sorted((o.index, o.key) for o in outcomes) == list(enumerate(ids))
+        assert all(o.unwrap().bucket_id == o.key for o in outcomes)
+
+
+async def test_a_list_of_nothing_but_ids_in_flight_is_not_sent():
+    api = Api(seconds=1, missing=A_LIST[:1])
+    async with Bench(api) as bench:
+        outcomes = await collect(bench.bucket_stats.iter_many([*A_LIST, *ANOTHER, *A_LIST]))
+        assert api.lists == [A_LIST, ANOTHER]
+        assert len(outcomes) == 45
+        missing = [o.error for o in outcomes if not o.ok]
+        assert [type(error) for error in missing] == [NotFoundError] * 2
+        assert missing[0] is not missing[1]
+
+
+async def test_a_million_times_the_same_id_is_few_entries_at_once_and_few_requests():
+    read = 0
+
+    def ids():
+        nonlocal read
+        for _ in range(20_000):
+            read += 1
+            yield "a"
+
+    taken = 0
+    api = Api(seconds=1)
+    async with Bench(api) as bench:
+        async for outcome in bench.bucket_stats.iter_many(ids(), concurrency=3):
+            assert outcome.ok
+            taken += 1
+            assert read - taken <= 6 * 1000 + 3
+    assert taken == 20_000
+    assert api.lists == [["a"]] * 7
+
+
+async def test_a_list_keeps_the_answers_that_came_before_the_deadline_of_an_earlier_one():
+    async def slow_at_first(request, attempt):
+        ids = asked(request)
+        await asyncio.sleep(100 if ids == A_LIST else 1)
+        return stats_of(ids)
+
+    async with Bench(slow_at_first, timeout=Timeout(total=200, attempt=200)) as bench:
+        ids = [*A_LIST, ANOTHER[0], A_LIST[0], *ANOTHER[1:]]
+        outcomes = await collect(bench.bucket_stats.iter_many(ids, deadline=5))
+        late = [o for o in outcomes if not o.ok]
+        assert sorted(o.index for o in late) == [*range(15), 16]
+        assert {type(o.error) for o in late} == {DeadlineExceededError}
+        assert {(o.error.attempts, o.error.bucket_id == o.key) for o in late} == {(1, True)}
+        assert sorted(o.key for o in outcomes if o.ok) == ANOTHER
+
+
+async def test_a_list_whose_earlier_one_is_cut_off_in_a_halted_run_has_its_outcomes():
+    async def rejects_the_second(request, attempt):
+        await asyncio.sleep(100 if asked(request) == A_LIST else 1)
+        return no(401)
+
+    async with Bench(rejects_the_second, timeout=Timeout(total=200, attempt=200)) as bench:
+        ids = [*A_LIST, *ANOTHER, *A_LIST]
+        outcomes = await collect(bench.bucket_stats.iter_many(ids, deadline=5))
+        assert sorted(o.index for o in outcomes) == list(range(45))
+        assert {type(o.error) for o in outcomes} == {AuthenticationError}
+        assert all(o.error.bucket_id == o.key for o in outcomes)
 
 
 async def test_iter_many_over_an_async_source_leaves_nothing_after_break():

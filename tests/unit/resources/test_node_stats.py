@@ -153,11 +153,138 @@ async def test_a_pair_given_twice_is_asked_for_once():
         assert len(bench.sent) == 1
 
 
-async def test_no_id_or_no_day_sends_nothing():
+async def test_no_id_sends_nothing():
     async with Bench(OK) as bench:
         assert list(await bench.node_stats.get_many([], DAY)) == []
-        assert list(await bench.node_stats.get_many(["a"], [])) == []
         assert bench.sent == []
+
+
+@pytest.mark.parametrize("ids", [["a"], []])
+@pytest.mark.parametrize("days", [[], (), iter([]), {}])
+async def test_no_day_is_refused_before_anything_is_sent(ids, days):
+    async with Bench(OK) as bench:
+        with pytest.raises(InvalidArgumentError, match="days must hold at least one day") as caught:
+            await bench.node_stats.get_many(ids, days)
+        assert caught.value.operation == "node_stats.get_many"
+        with pytest.raises(InvalidArgumentError, match="days must hold at least one day") as caught:
+            bench.node_stats.iter_many(ids, days)
+        assert caught.value.operation == "node_stats.iter_many"
+        assert bench.sent == []
+
+
+# Pairs.
+
+PAIRS = [BucketDay("a", DAY), BucketDay("b", date(2024, 2, 1)), BucketDay("a", date(2024, 1, 14))]
+
+
+@pytest.mark.parametrize("source", [list, iter, dict.fromkeys])
+async def test_pairs_are_asked_for_as_they_are(source):
+    async with Bench(OK) as bench:
+        report = await bench.node_stats.get_many(source(PAIRS))
+        assert [o.key for o in report] == PAIRS
+        assert report.ok
+        assert days_sent(bench) == [("a", "2024-01-15"), ("b", "2024-02-01"), ("a", "2024-01-14")]
+
+
+@pytest.mark.parametrize("source", [list, iter, dict.fromkeys, each])
+async def test_iter_many_takes_pairs_too(source):
+    async with Bench(OK) as bench:
+        outcomes = await collect(bench.node_stats.iter_many(source(PAIRS), concurrency=1))
+        assert [(o.index, o.key) for o in outcomes] == list(enumerate(PAIRS))
+
+
+async def test_what_failed_can_be_asked_for_again():
+    answers = [no(403), OK, no(404), OK]
+    async with Bench(*answers) as bench:
+        report = await bench.node_stats.get_many(["a", "b", "c"], DAY, concurrency=1)
+        assert [o.ok for o in report] == [False, True, False]
+        again = await bench.node_stats.get_many(report.failed)
+        assert list(again.succeeded) == [BucketDay("a", DAY), BucketDay("c", DAY)]
+        assert list(await bench.node_stats.get_many(again.failed)) == []
+        assert len(bench.sent) == 5
+
+
+async def test_the_day_of_a_pair_may_be_given_as_any_day():
+    days = ["2024-01-15", datetime(2024, 1, 15, 23, tzinfo=UTC), DAY]
+    async with Bench(OK) as bench:
+        report = await bench.node_stats.get_many([BucketDay("a", day) for day in days])
+        assert [o.key for o in report] == [BucketDay("a", DAY)] * 3
+        assert [type(o.key.day) for o in report] == [date] * 3
+        assert len(bench.sent) == 1
+
+
+async def test_a_bad_id_in_a_pair_is_the_outcome_of_that_pair():
+    async with Bench(OK) as bench:
+        pairs = [BucketDay("a", DAY), BucketDay("", DAY), BucketDay(["x"], DAY)]
+        report = await bench.node_stats.get_many(pairs)
+        assert [type(o.error) for o in report] == [type(None)] + [InvalidArgumentError] * 2
+        assert len(bench.sent) == 1
+
+
+MIXED_UP = [
+    pytest.param(
+        ["a"], None, "^day must be given unless bucket_ids holds BucketDay pairs, not str", id="ids"
+    ),
+    pytest.param(
+        [*PAIRS, "a"],
+        None,
+        "^day must be given unless bucket_ids holds BucketDay pairs, not str",
+        id="one id",
+    ),
+    pytest.param([("a", DAY)], None, "BucketDay pairs, not tuple", id="tuple"),
+    pytest.param([None], None, "BucketDay pairs, not NoneType", id="nothing"),
+    pytest.param(
+        PAIRS, DAY, "must hold ids if days is given, not BucketDay pairs", id="pairs and days"
+    ),
+    pytest.param(
+        ["a", *PAIRS], [DAY], "must hold ids if days is given, not BucketDay pairs", id="one pair"
+    ),
+    pytest.param([BucketDay("a", "soon")], None, "^day must be ISO 8601 text", id="no day"),
+    pytest.param([BucketDay("a", 5)], None, "^day must be a date", id="a number"),
+]
+
+
+@pytest.mark.parametrize(("ids", "days", "rule"), MIXED_UP)
+async def test_pairs_and_ids_mixed_up_are_refused_before_anything_is_sent(ids, days, rule):
+    async with Bench(OK) as bench:
+        for source in (ids, tuple(ids), iter(ids)):
+            with pytest.raises(InvalidArgumentError, match=rule) as caught:
+                await bench.node_stats.get_many(source, days)
+            assert caught.value.operation == "node_stats.get_many"
+        for source in (ids, tuple(ids)):
+            with pytest.raises(InvalidArgumentError, match=rule) as caught:
+                bench.node_stats.iter_many(source, days)
+            assert caught.value.operation == "node_stats.iter_many"
+        assert bench.sent == []
+
+
+@pytest.mark.parametrize("source", [iter, each])
+@pytest.mark.parametrize(("ids", "days", "rule"), MIXED_UP)
+async def test_what_an_iterator_mixes_up_is_told_when_it_is_read(source, ids, days, rule):
+    taken = []
+    async with Bench(OK) as bench:
+        with pytest.raises(InvalidArgumentError, match=rule) as caught:
+            async for outcome in bench.node_stats.iter_many(source(ids), days):
+                taken.append(outcome.index)
+        assert caught.value.operation == "node_stats.iter_many"
+        bad = isinstance if days else (lambda item, kind: not isinstance(item, kind))
+        assert len(taken) == next((n for n, i in enumerate(ids) if bad(i, BucketDay)), 0)
+
+
+@pytest.mark.parametrize("ids", ["abc", None, 5])
+async def test_without_days_too_what_is_no_iterable_is_refused(ids):
+    async with Bench(OK) as bench:
+        with pytest.raises(InvalidArgumentError, match="bucket_ids must be an iterable"):
+            await bench.node_stats.get_many(ids)
+        with pytest.raises(InvalidArgumentError, match="bucket_ids must be an iterable"):
+            bench.node_stats.iter_many(ids)
+
+
+async def test_a_pair_in_flight_is_one_request():
+    async with Bench(after(1, OK)) as bench:
+        outcomes = await collect(bench.node_stats.iter_many([*PAIRS, *PAIRS]))
+        assert sorted(o.index for o in outcomes) == list(range(6))
+        assert len(bench.sent) == 3
 
 
 @pytest.mark.parametrize("bad", ["", None, 5, ["x"]])

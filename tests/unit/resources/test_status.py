@@ -277,12 +277,6 @@ async def test_iter_many_gives_outcomes_as_they_complete(source):
         assert all(isinstance(o.unwrap(), BucketStatus) for o in outcomes)
 
 
-async def test_iter_many_asks_for_each_place_and_not_for_each_id():
-    async with Bench(echo_status) as bench:
-        assert len(await collect(bench.status.iter_many(["a", "a"]))) == 2
-        assert len(bench.sent) == 2
-
-
 async def test_iter_many_reads_lazily_and_break_leaves_nothing():
     read = []
 
