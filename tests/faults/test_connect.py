@@ -97,7 +97,9 @@ async def test_C04_name_look_up_hangs(fault: Fault):
         attempts=3,
         says=("connect timeout 0.1 s", f"api.localhost:{fault.server.port}"),
     )
-    await fault.until(lambda: resolver.cancelled == len(resolver.names) == 3)
+    # On a busy machine an attempt's time may run out before its look-up begins.
+    await fault.until(lambda: resolver.cancelled == len(resolver.names))
+    assert 1 <= resolver.cancelled <= 3
     fault.retried(transient=2)
     fault.wire(0, connections=0)
 
