@@ -302,7 +302,7 @@ class Call(Scope):
         try:
             value = decode(answer.body)
         except FlashbackError as failure:
-            if answers.is_misdirected(failure):
+            if isinstance(failure, DecodeError) and failure._misdirected:
                 self._distrust_connection()
             return self._finish(failure, answer)
         if errors_in is not None:
