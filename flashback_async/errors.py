@@ -236,6 +236,9 @@ class DecodeError(FlashbackError):
         request_id: The answer's ``x-request-id``, or None.
     """
 
+    # The answer is about another bucket, so the connection may mix up the answers to calls.
+    _misdirected = False
+
     def __init__(
         self,
         text: str = "",

@@ -45,8 +45,6 @@ _SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _TITLE = re.compile(r"<title[^>]*>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
 _MESSAGE_KEYS = ("message", "error_message", "errorMessage", "error")
 _CODE_KEYS = ("error_code", "errorCode", "code", "error")
-# Where a status answer names its bucket.
-_IDENTITY_PATH = "$.bucketId"
 
 
 def is_data(status: int, headers: Headers) -> bool:
@@ -59,11 +57,6 @@ def is_html(headers: Headers) -> bool:
         if len(name) == 12 and name.lower() == b"content-type":
             return value[:9].lower() == b"text/html"
     return False
-
-
-def is_misdirected(error: FlashbackError) -> bool:
-    """Return whether an answer could not be shown to be about the bucket asked for."""
-    return isinstance(error, DecodeError) and error.path == _IDENTITY_PATH
 
 
 def interpret(response: Response, secret: Secret, now: float) -> NoAnswer:
@@ -113,7 +106,7 @@ def _read_body(error: APIError, response: Response, secret: Secret) -> None:
 
 
 def _add_remarks(error: DecodeError, response: Response, secret: Secret) -> None:
-    if is_misdirected(error):  # its text quotes the id in the answer
+    if error._misdirected:  # its text quotes the id in the answer
         error.args = (redact(str(error.args[0]), secret, _MESSAGE_CHARS),)
     error._remark(f"status {response.status}, {media_type(response, secret) or 'no content type'}")
     if error.request_id is not None:

@@ -33,15 +33,21 @@ _MOST_STEPS = 50_000
 
 
 def redact(text: str, secret: Secret, limit: int | None = None) -> str:
-    """Return at most ``limit`` characters of a text, with a mark in place of each token."""
+    """Return a text, or what begins in its first ``limit`` characters, with each token marked."""
     token = secret.reveal()
+    last = len(text) if limit is None else limit
+    window = text[: last + len(token) + _MARGIN]
     mark = _mark_for(token.replace("\\", ""))
-    window = text if limit is None else text[: limit + len(token) + _MARGIN]
-    if _INTRODUCERS.isdisjoint(window):
-        shown = window.replace(token, mark)
-    else:
-        shown = _without(window, token, mark, cut=len(window) < len(text))
-    return shown[:limit]
+    kept, done = [], 0
+    try:
+        for start, end in _spans(window, token, cut=len(window) < len(text)):
+            if start >= last:
+                break
+            kept += [window[done:start], mark]
+            done = end
+    except _TooAmbiguous:
+        return mark[:limit]
+    return "".join([*kept, window[done:last]])[:limit]
 
 
 def _mark_for(token: str) -> str:
@@ -50,17 +56,15 @@ def _mark_for(token: str) -> str:
     return next(m for m in marks if m not in token and m[0] not in token[:1] + token[-1:])
 
 
-def _without(text: str, token: str, mark: str, *, cut: bool) -> str:
-    if not token.strip("\\"):
-        return mark  # backslashes alone can be read anywhere
-    try:
-        kept, done = [], 0
-        for start, end in _Search(text, token, cut).spans():
-            kept += [text[done:start], mark]
-            done = end
-        return "".join([*kept, text[done:]])
-    except _TooAmbiguous:
-        return mark
+def _spans(text: str, token: str, *, cut: bool) -> Iterator[tuple[int, int]]:
+    """Yield where each token begins and ends, from left to right."""
+    if not _INTRODUCERS.isdisjoint(text):
+        yield from _Search(text, token, cut).spans()
+        return
+    end = 0
+    while (start := text.find(token, end)) >= 0:
+        end = start + len(token)
+        yield start, end
 
 
 class _TooAmbiguous(Exception):
@@ -77,6 +81,8 @@ class _Search:
     def __init__(self, text: str, token: str, cut: bool) -> None:
         self._text = text
         self._token = token.replace("\\", "")
+        if not self._token:
+            raise _TooAmbiguous  # it consists of backslashes, which can be read anywhere
         self._cut = cut
         self._steps_left = _MOST_STEPS
         self._encoded: dict[int, list[_Reading]] = {}
@@ -85,7 +91,6 @@ class _Search:
                 self._encoded[place] = self._read(place)
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """Yield where each token begins and ends, from left to right."""
         starts, end = self._starts(), 0
         for place in range(len(self._text)):
             if place >= end and starts[place] & 1:

@@ -103,8 +103,7 @@ def decode_status(body: bytes, asked: str) -> BucketStatus:
     nodes = models_of(present(answer.nodes, "nodeStatus"), _node_statuses, "nodeStatus")
     bucket_id = asked if answer.bucket_id is None else answer.bucket_id
     if bucket_id != asked and fold(bucket_id) != fold(asked):
-        text = f"$.bucketId: expected {show(asked)}, got {bucket_id!a}"
-        raise DecodeError(text, path="$.bucketId")
+        raise _misdirected(asked, bucket_id)
     return BucketStatus(bucket_id, tuple(nodes))
 
 
@@ -157,6 +156,12 @@ def _unreadable(error: Exception, body: bytes) -> DecodeError | APIError:
     if isinstance(error, UnicodeDecodeError):
         return DecodeError(f"the body is not UTF-8: byte {error.start} is none")
     return DecodeError("the nesting of the JSON is too deep")
+
+
+def _misdirected(asked: str, got: str) -> DecodeError:
+    error = DecodeError(f"$.bucketId: expected {show(asked)}, got {got!a}", path="$.bucketId")
+    error._misdirected = True
+    return error
 
 
 def _unsuccessful(said: bytes) -> APIError:

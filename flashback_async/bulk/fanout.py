@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -18,7 +19,6 @@ V = TypeVar("V")
 
 # There may be a million unsent keys: yield to the event loop now and then.
 _UNSENT_IN_A_TURN = 20
-_LONGEST = 1e9  # seconds, some thirty years: what every event loop can wait
 
 
 def fan_out(
@@ -95,10 +95,8 @@ def _check_deadline(value: object) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgumentError(f"deadline must be seconds or None, not {show(value)}")
-    if not 0 < value <= _LONGEST:
-        raise InvalidArgumentError(
-            f"deadline must be above 0 and at most {_LONGEST:g} seconds, not {show(value)}"
-        )
+    if not 0 < value <= sys.float_info.max:
+        raise InvalidArgumentError(f"deadline must be finite and above 0, not {show(value)}")
 
 
 async def _outcomes(

@@ -20,6 +20,7 @@ V = TypeVar("V")
 
 _make_success = fast_maker(Success)
 
+_LONGEST = 1e9  # seconds, some thirty years: more than that overflows some timers
 _NEVER_SENT = "never sent"
 _IN_FLIGHT = "cancelled in flight"
 
@@ -65,7 +66,7 @@ class Workers(Generic[K, V]):
             self._start_workers(self._keys.plain)
         if deadline is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(deadline, self._expire_next, deadline)
+            self._timer = loop.call_later(min(deadline, _LONGEST), self._expire_next, deadline)
 
     async def has_news(self) -> bool:
         """Wait for the next outcomes; False once all have been taken."""

@@ -17,6 +17,7 @@ from flashback_async.config import RetryPolicy, Timeout
 from flashback_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
+    DecodeError,
     FlashbackError,
     RateLimitError,
     TokenProviderError,
@@ -286,7 +287,7 @@ class Call:
         try:
             value = decode(response.body)
         except FlashbackError as error:
-            if answers.is_misdirected(error):
+            if isinstance(error, DecodeError) and error._misdirected:
                 self._distrust_connection()
             raise self._record.complete(error, response) from None
         if errors_in is not None:

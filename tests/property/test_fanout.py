@@ -158,7 +158,7 @@ async def test_a_deadline_loses_no_key(plan, concurrency, deadline, pause):
     late = [o for o in outcomes if isinstance(o.error, DeadlineExceededError)]
     assert all(calls.right(o) for o in outcomes if o not in late)
     for outcome in late:
-        sent = "cancelled while under way" in str(outcome.error)
+        sent = "cancelled in flight" in str(outcome.error)
         assert (outcome.key in calls.called) is sent
     assert now() - began <= deadline + 2 + pause * len(plan)
     assert calls.most <= concurrency

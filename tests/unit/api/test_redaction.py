@@ -59,6 +59,12 @@ def test_a_long_spelling_at_the_limit_is_found_too(start):
         assert shown == ("x" * start + "***")[:500]
 
 
+@pytest.mark.parametrize("spelled", ["canary-9f1c" * 30, "canary%2d9f1c" * 30])
+def test_marks_that_shorten_a_text_bring_no_cut_token_into_it(spelled):
+    shown = redact(f'"{spelled}" "{spelled}" "{spelled}"', Secret("canary-9f1c" * 30), 80)
+    assert shown == '"***"'[: len(shown)]
+
+
 @pytest.mark.parametrize(
     ("token", "text", "shown"),
     [

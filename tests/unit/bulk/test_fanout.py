@@ -882,7 +882,7 @@ async def test_when_the_deadline_passes_every_key_left_comes_out_with_it(make):
     assert {type(error) for error in errors} == {DeadlineExceededError}
     assert len({id(error) for error in errors}) == 6, "each key has an error of its own"
     assert "5 s" in str(errors[0])
-    assert [("cancelled while under way" in str(e), "never sent" in str(e)) for e in errors] == [
+    assert [("cancelled in flight" in str(e), "never sent" in str(e)) for e in errors] == [
         *[(True, False)] * 2,
         *[(False, True)] * 4,
     ]
