@@ -88,7 +88,7 @@ def functions(tree):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_module_stays_readable(path):
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 330
+    assert len(text.splitlines()) <= 350
     for node, lines in functions(ast.parse(text)):
         assert lines <= 45, f"{node.name} has {lines} lines"
 

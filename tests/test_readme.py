@@ -454,7 +454,7 @@ def test_every_row_of_the_faults_has_a_test() -> None:
     source = "".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "faults").glob("test_*.py")
     )
-    tested = set(re.findall(r"(?:test_|_|id=\"|\")([CWSBLI]\d\d)_", source))
+    tested = set(re.findall(r"(?:test_|_|\")([CWSBLI]\d\d)[_\"]", source))
     for kind, first, last in re.findall(r"([CWSBLI])(\d\d)_to_[CWSBLI](\d\d)_", source):
         tested |= {f"{kind}{number:02}" for number in range(int(first), int(last) + 1)}
     assert set(rows) == tested

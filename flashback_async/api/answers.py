@@ -11,7 +11,7 @@ from html import unescape
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from flashback_async.api.redaction import redact as redact
+from flashback_async.api.redaction import redact
 from flashback_async.errors import (
     APIError,
     AuthenticationError,

@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 
 from flashback_async import errors
 from flashback_async.api import answers
+from flashback_async.api.redaction import redact
 from flashback_async.values import Attempt, NoAnswer, Retry, Secret
 
 
@@ -139,13 +140,13 @@ def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> NoAns
     cause = _first_cause(error)
     text = getattr(cause, "message", "") or str(cause)
     if isinstance(cause, ContentEncodingError):
-        shown = answers.escape(answers.redact(text, secret), 120)
+        shown = answers.escape(redact(text, secret), 120)
         return NoAnswer(errors.DecodeError(f"the content encoding cannot be undone: {shown}"))
     if isinstance(cause, OSError) or text.startswith("Not enough data"):
         return _lost_in_answer(error, attempt)
     # The rest of the text is what was read, which may be a header with a secret.
     rule = re.split(r" when reading|: b['\"]|:?\n", text, maxsplit=1)[0]
-    told = f"malformed HTTP: {answers.escape(answers.redact(rule, secret), 80)}"
+    told = f"malformed HTTP: {answers.escape(redact(rule, secret), 80)}"
     if "Expected HTTP/" in text:
         told = f"not HTTP: the answer starts with {_sample(text, secret)}"
     return NoAnswer(errors.ProtocolError(told))
@@ -159,7 +160,7 @@ def _sample(text: str, secret: Secret) -> str:
     """Return the first of the bytes that were no HTTP."""
     shown = _UNREAD.search(text)
     data = ast.literal_eval(shown[1]) if shown else b""
-    return ascii(answers.redact(data.decode("latin-1"), secret)[:32])
+    return ascii(redact(data.decode("latin-1"), secret)[:32])
 
 
 def _first_cause(error: BaseException) -> BaseException:
