@@ -340,6 +340,22 @@ async def test_a_corrupt_item_is_the_error_of_its_own_id():
         assert (error.status, error.request_id) == (200, "r9")
 
 
+@pytest.mark.parametrize("flaw", [{}, {"totalCount": "1"}, {"message": "no access"}])
+async def test_an_item_that_says_no_fails_its_own_id_alone(flaw):
+    refused = {"bucketId": "b", "success": False, "message": "no access", **flaw}
+    body = {"success": True, "stats": [item("a"), refused, item("c")]}
+    async with Bench(answer(body, x_request_id="r9")) as bench:
+        report = await bench.bucket_stats.get_many(["a", "b", "c"])
+        outcomes = await collect(bench.bucket_stats.iter_many(["a", "b", "c"]))
+        for found in (report, outcomes):
+            assert [o.ok for o in found] == [True, False, True]
+            error = found[1].error
+            assert type(error) is APIError
+            assert (error.message, error.status, error.request_id) == ("no access", 200, "r9")
+            assert (error.operation, error.bucket_id) == ("bucket_stats.list", "b")
+            assert error.attempts == 1
+
+
 async def test_an_item_without_an_id_is_the_error_of_each_id_left_over():
     body = {"stats": [item("a"), {"totalCount": "1"}]}
     async with Bench(answer(body)) as bench:
