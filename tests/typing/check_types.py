@@ -44,6 +44,7 @@ from flashback_async import (
     ServerError,
     Success,
     Timeout,
+    TokenFile,
     TokenProvider,
     TokenProviderError,
     TransportError,
@@ -93,6 +94,7 @@ def clients(session: aiohttp.ClientSession, context: ssl.SSLContext) -> None:
     assert_type(given, Callable[[], Awaitable[str]])
     FlashbackClient()
     FlashbackClient("token")
+    FlashbackClient(TokenFile("token.txt"))
     FlashbackClient(None)
     client = FlashbackClient(
         given,
