@@ -26,20 +26,15 @@ class Route(NamedTuple):
 
     peer: str
     proxy: str | None
+    via: str  # the proxy again, as the end of a sentence
     is_https: bool
 
     @classmethod
     def of(cls, base_url: str, proxy: str | None) -> Route:
         """Return the route to a base URL; the credentials of the proxy's URL are left out."""
-        return cls(
-            _host_and_port_of(base_url),
-            None if proxy is None else _host_and_port_of(proxy),
-            base_url.startswith("https:"),
-        )
-
-    @property
-    def via(self) -> str:
-        return "" if self.proxy is None else f" through the proxy {self.proxy}"
+        named = None if proxy is None else _host_and_port_of(proxy)
+        via = "" if named is None else f" through the proxy {named}"
+        return cls(_host_and_port_of(base_url), named, via, base_url.startswith("https:"))
 
 
 def no_answer(error: BaseException, attempt: Attempt, secret: Secret, route: Route) -> NoAnswer:
