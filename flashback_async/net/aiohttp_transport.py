@@ -78,9 +78,7 @@ class AiohttpTransport:
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
         session, in_flight = self._session, self._in_flight
-        attempt.recalls = in_flight.recalls
-        if self._route.via:
-            attempt.via = self._route.via
+        attempt.recalls, attempt.via = in_flight.recalls, self._route.via
         in_flight.count += 1
         before = CURRENT.set(attempt)
         try:
