@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from flashback_async.cli.exits import Deadline, Exit
@@ -14,7 +16,7 @@ from flashback_async.sandbox import Sandbox
 
 
 def serve(settings: dict[str, Any]) -> int:
-    """Run a sandbox until Ctrl-C.
+    """Run a sandbox until Ctrl-C or SIGTERM, which both end it with exit code 0.
 
     Args:
         settings: The arguments of `Sandbox`, which the options of the command are named after.
@@ -26,7 +28,8 @@ def serve(settings: dict[str, Any]) -> int:
         except ValueError as error:
             say(f"error: {_naming_option(str(error), settings)}")
             return Exit.USAGE
-        run_loop(_serve(sandbox))
+        with suppress(KeyboardInterrupt):  # the way to stop it, so no failure
+            run_loop(_serve(sandbox))
         return Exit.OK
 
     return guarded(work, Deadline(None))
@@ -48,7 +51,15 @@ async def _serve(sandbox: Sandbox) -> None:
             sys.stdout.write(_assignment(name, value))
         sys.stdout.flush()
         _say_how_to_use(sandbox)
-        await asyncio.Event().wait()
+        await _terminated()
+
+
+async def _terminated() -> None:
+    """Wait for SIGTERM, if the event loop can handle it."""
+    terminated = asyncio.Event()
+    with suppress(NotImplementedError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
+    await terminated.wait()
 
 
 def _say_how_to_use(sandbox: Sandbox) -> None:
