@@ -16,7 +16,6 @@ from flashback_async.call.retry import Retries
 from flashback_async.config import RetryPolicy, Timeout
 from flashback_async.errors import (
     AuthenticationError,
-    DeadlineExceededError,
     DecodeError,
     FlashbackError,
     RateLimitError,
@@ -92,7 +91,7 @@ class Call:
 
     def ended_by_run(self) -> FlashbackError | None:
         """Return the error of a call that was cancelled because its run's deadline passed."""
-        if not isinstance(self._run.error, DeadlineExceededError):
+        if not self._run.expired:
             return None
         return self._record.complete(self._run.share("cancelled in flight"))
 
