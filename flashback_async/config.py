@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from flashback_async.errors import ConfigurationError, show
 
-# What timers and counters can keep on every machine and event loop.
+# These bounds suit the timers and counters of every machine and event loop.
 _LONGEST = 1e9  # seconds, some thirty years
 _SHORTEST = 1e-6
 _MOST = 10**12
@@ -65,7 +65,7 @@ class Timeout:
         connect: DNS lookup, TCP and TLS of a new connection.
 
     Raises:
-        ConfigurationError: A value is not a number, or outside of the range.
+        ConfigurationError: A value is not a number, or outside the range.
     """
 
     total: float = field(default=30.0, validator=_duration)

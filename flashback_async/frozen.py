@@ -1,4 +1,4 @@
-"""Frozen attrs classes at the price of mutable ones."""
+"""Frozen attrs classes that take no longer to make than mutable ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fast_maker(kind: type[M]) -> Callable[..., M]:
     classes of one layout only, so ``kind`` must have slots but none for weak references.
     """
     names = [field.name for field in attrs.fields(kind)]
-    # Generated, as attrs does it: a second function to call would cost as much as two fields.
+    # Generated, as in attrs, because a call of a second function costs as much as two fields.
     lines = [
         f"def __init__(self, {', '.join(names)}):",
         *(f"    self.{name} = {name}" for name in names),

@@ -43,7 +43,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @rule()
     def tell(self):
-        assert self.budget.begins_to_be_empty() is not self.told
+        assert self.budget.should_log_empty() is not self.told
         self.told = True
 
     @invariant()
