@@ -7,6 +7,10 @@ import math
 
 from flashback_async.errors import FlashbackError
 
+# How far a call or key of a halted run had got, as errors name it.
+NEVER_SENT = "never sent"
+CANCELLED = "cancelled in flight"
+
 
 class Run:
     """A bulk run: why it ends before its input does, and when its deadline passes.

@@ -13,7 +13,7 @@ from flashback_async.bulk.keys import Keys
 from flashback_async.bulk.report import Failure, Outcome, Success, repeated
 from flashback_async.errors import DeadlineExceededError, FlashbackError, seconds
 from flashback_async.frozen import fast_maker
-from flashback_async.run import Run
+from flashback_async.run import CANCELLED, NEVER_SENT, Run
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -21,8 +21,6 @@ V = TypeVar("V")
 _make_success = fast_maker(Success)
 
 _LONGEST = 1e9  # seconds, some thirty years: more than that overflows some timers
-_NEVER_SENT = "never sent"
-_IN_FLIGHT = "cancelled in flight"
 
 
 class Workers(Generic[K, V]):
@@ -86,7 +84,7 @@ class Workers(Generic[K, V]):
         """Yield a failure for each key that a halted run has not sent; raise the source's error."""
         if self._run.error is not None:
             for index, key in self._keys.rest():
-                yield Failure(index, key, self._unfinished(key, _NEVER_SENT), 0.0)
+                yield Failure(index, key, self._unfinished(key, NEVER_SENT), 0.0)
         if self._keys.error is not None:
             raise self._keys.error
 
@@ -130,7 +128,7 @@ class Workers(Generic[K, V]):
                 except asyncio.CancelledError:
                     if self._stopped or not run.expired:
                         raise
-                    failure = self._unfinished(key, _IN_FLIGHT)
+                    failure = self._unfinished(key, CANCELLED)
                     outcome = Failure(index, key, failure, time.monotonic() - started)
                 else:
                     outcome = _make_success(index, key, value, time.monotonic() - started)

@@ -22,7 +22,7 @@ from flashback_async.errors import (
     RateLimitError,
     TokenProviderError,
 )
-from flashback_async.run import Run
+from flashback_async.run import CANCELLED, NEVER_SENT, Run
 from flashback_async.values import (
     Attempt,
     NoAnswer,
@@ -94,7 +94,7 @@ class Call:
         """Return the error of a call that was cancelled because its run's deadline passed."""
         if not isinstance(self._run.error, DeadlineExceededError):
             return None
-        return self._record.complete(self._run.share("cancelled in flight"))
+        return self._record.complete(self._run.share(CANCELLED))
 
     # One exchange.
 
@@ -106,7 +106,7 @@ class Call:
                 return self._outlasted_by_pause()
             try:
                 if self._run.error is not None:
-                    how = "not sent again" if self._record.attempts else "never sent"
+                    how = "not sent again" if self._record.attempts else NEVER_SENT
                     return NoAnswer(self._run.share(how))
                 secret = self._state.tokens.kept or await self._fetch_token()
                 if isinstance(secret, TokenProviderError):

@@ -101,5 +101,5 @@ def _is_file(stream: Any) -> bool:
     """Return whether a stream is a file on disk, which has an end and never lets one wait."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except OSError:  # a stand-in without a descriptor
+    except OSError:  # a replacement without a descriptor
         return True

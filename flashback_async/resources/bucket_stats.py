@@ -12,7 +12,7 @@ from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk import check_ids, naming
-from flashback_async.resources.lists import Lists, find, missing
+from flashback_async.resources.lists import Lists, find, not_found
 from flashback_async.values import Request
 
 _GET = "bucket_stats.get"
@@ -127,5 +127,5 @@ def _only(bucket_id: str, body: bytes) -> BucketStats:
     items = [(item.bucket_id, item) for item in decode_stats(body)]
     found = find([bucket_id], items).get(bucket_id)
     if found is None:
-        raise missing(bucket_id)
+        raise not_found(bucket_id)
     return found

@@ -29,11 +29,11 @@ def naming(operation: str, bucket_id: object = None) -> Iterator[None]:
         yield
     except FlashbackError as error:
         if error.operation is None:
-            label(error, operation, bucket_id)
+            name_call(error, operation, bucket_id)
         raise
 
 
-def label(error: FlashbackError, operation: str, bucket_id: object) -> None:
+def name_call(error: FlashbackError, operation: str, bucket_id: object) -> None:
     """Record in an error which call it ended, with the bucket's id unless that is no text."""
     error.operation = operation
     error.bucket_id = bucket_id if isinstance(bucket_id, str) else None
@@ -158,7 +158,7 @@ class Calls(Bulk[K, V]):
 
     def _label(self, error: FlashbackError, key: K) -> None:
         # A key is an id, or a pair with one.
-        label(error, self._operation, getattr(key, "bucket_id", key))
+        name_call(error, self._operation, getattr(key, "bucket_id", key))
 
 
 def check_ids(bucket_ids: object) -> None:

@@ -31,8 +31,8 @@ from flashback_async.errors import (
     show,
 )
 from flashback_async.models import BucketStats
-from flashback_async.resources.bulk import Bulk, label
-from flashback_async.run import Run
+from flashback_async.resources.bulk import Bulk, name_call
+from flashback_async.run import CANCELLED, Run
 from flashback_async.values import Request
 
 A = TypeVar("A")
@@ -122,7 +122,7 @@ class Lists(Bulk[str, BucketStats]):
         except asyncio.CancelledError:
             if not run.expired:
                 raise
-            answers = dict.fromkeys(ids, run.share("cancelled in flight"))
+            answers = dict.fromkeys(ids, run.share(CANCELLED))
         for bucket_id in ids:
             del in_flight[bucket_id]
         flight.land(answers)
@@ -157,7 +157,7 @@ def find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
     return {i: item for i, item in found.items() if item is not None}
 
 
-def missing(bucket_id: str) -> NotFoundError:
+def not_found(bucket_id: str) -> NotFoundError:
     """Return the error of an id that a list answer left out."""
     return NotFoundError(f"the answer does not hold {show(bucket_id)}", status=200)
 
@@ -182,7 +182,7 @@ def _answers_in(ids: list[str], body: bytes) -> Answers:
     found: Answers = find(ids, [(i, item) for i, item in items if i is not None])
     # An item without an id may be about any id left over, so none of those is missing.
     nameless = next((item for i, item in items if i is None), None)
-    return {i: found.get(i) or nameless or missing(i) for i in ids}
+    return {i: found.get(i) or nameless or not_found(i) for i in ids}
 
 
 def _errors_in(answers: Answers) -> list[FlashbackError]:
@@ -202,9 +202,9 @@ def _outcome(
 def _own(error: FlashbackError, bucket_id: object) -> FlashbackError:
     """Return a copy of an error for one bucket."""
     own = copy.copy(error)
-    label(own, _LIST, bucket_id)
+    name_call(own, _LIST, bucket_id)
     return own
 
 
 def _label_list(error: FlashbackError, batch: Batch[str]) -> None:
-    label(error, _LIST, None)
+    name_call(error, _LIST, None)
