@@ -1,15 +1,15 @@
-"""The one place where tests reach inside a client, for what no public name shows."""
+"""The only access of tests to a client's private state."""
 
 from flashback_async.call.auth import token_source
 
 
 def state(client):
-    """What outlives the event loop: limits, token, retry budget, clock."""
+    """The state that outlives the event loop: limits, token, retry budget, clock."""
     return client._caller.state
 
 
 def loop_state(client):
-    """What belongs to the running loop; None before the first call."""
+    """The state that belongs to the running loop; None before the first call."""
     return state(client).loop_state
 
 
@@ -18,12 +18,12 @@ def admission(client):
 
 
 def active(client):
-    """How many slots are held."""
+    """The number of slots that are held."""
     return admission(client).flow.active
 
 
 def budget(client):
-    """How many tokens the retry budget holds."""
+    """The number of tokens in the retry budget."""
     return state(client).budget.tokens
 
 
