@@ -57,7 +57,7 @@ def _mark_for(token: str) -> str:
 
 
 def _spans(text: str, token: str, *, cut: bool) -> Iterator[tuple[int, int]]:
-    """Yield where each token begins and ends, from left to right."""
+    """Yield the start and the end of each token, from left to right."""
     if not _INTRODUCERS.isdisjoint(text):
         yield from _Search(text, token, cut).spans()
         return
@@ -72,7 +72,7 @@ class _TooAmbiguous(Exception):
 
 
 class _Search:
-    """The readings of a text, and where they spell a token.
+    """The readings of a text, and the places at which they spell a token.
 
     A backslash can be read as nothing, because it may escape any character. So the backslashes of
     the token are left out of the search. If the text is cut, its end may be that of a token.
@@ -118,7 +118,7 @@ class _Search:
         return rests
 
     def _end(self, start: int) -> int:
-        """Return where the longest spelling of the token ends that begins at a place."""
+        """Return the end of the longest spelling of the token that begins at a place."""
         places = {start}
         for char in self._token:
             ends = {end for place in places for c, end in self._readings(place) if c == char}
@@ -191,7 +191,7 @@ class _Search:
                 yield from ((chr(code), end) for end, code in states if code > ord(" "))
 
     def _spelled(self, word: str, place: int) -> set[int]:
-        """Return where a word may end that begins at a place."""
+        """Return the possible ends of a word that begins at a place."""
         places = {place}
         for char in word:
             places = {end for at in places for c, end in self._readings(at) if c == char}
