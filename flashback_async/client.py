@@ -40,9 +40,9 @@ class FlashbackClient:
 
     Args:
         token: The bearer token, a ``TokenFile``, or an async function that returns the token. The
-            client calls that function when it first needs a token, and once more for all calls
-            when the API rejects it. None reads ``FLASHBACK_TOKEN``, else the file that
-            ``FLASHBACK_TOKEN_FILE`` names.
+            client calls that function when it first needs a token. When the API rejects the
+            token, the client calls it once more, for all calls together. None reads
+            ``FLASHBACK_TOKEN``, else the file that ``FLASHBACK_TOKEN_FILE`` names.
         base_url: The URL of the API; a path prefix is kept. None reads ``FLASHBACK_BASE_URL``,
             and the default is ``https://backend.flashback.tech``.
         timeout: Time limits.

@@ -58,9 +58,9 @@ class Timeout:
     """Time limits in seconds, each from 0.000001 to 1e9; whichever expires first applies.
 
     Args:
-        total: A whole call up to the last byte of its answer: the wait for a slot, the token,
-            every attempt and the sleeps between them. In a bulk run it starts when the key is
-            admitted.
+        total: A whole call up to the last byte of its answer. It includes the wait for a slot,
+            the token, every attempt and the sleeps between them. In a bulk run, the waits for
+            admission do not count.
         attempt: One request and its answer; starts once the slot is held.
         connect: DNS lookup, TCP and TLS of a new connection.
 

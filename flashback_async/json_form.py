@@ -1,8 +1,8 @@
 """The JSON form of models, outcomes, reports and errors, and the models read back from it.
 
-It is the form that the command line prints. A model is an object of its fields, an outcome is an
-object of its key's fields with those of its value, or with ``error``, and a report is a list of
-outcomes. Times are ISO 8601 in UTC with ``Z``, and states are text.
+It is the form that the command line prints. A model is an object of its fields, and a report
+is a list of outcomes. An outcome is an object of its key's fields with those of its value, or with
+``error``. Times are ISO 8601 in UTC with ``Z``, and states are text.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def to_dict(value: Record | Sequence[Record], /) -> JsonObject | list[JsonObject
     ``json.loads(to_json(value))``.
 
     Raises:
-        InvalidArgumentError: The value is none of these; it is or holds an outcome whose key is
-            not a ``str`` or a ``BucketDay``, or whose value is no model or list of nodes; or it
-            holds a number that JSON cannot represent, such as NaN; the message names its path.
+        InvalidArgumentError: The value is none of these. Or an outcome's key is not a ``str`` or a
+            ``BucketDay``, or its value is not a model or a list of nodes. Or JSON cannot represent
+            a number in it, such as NaN, whose path the message names.
     """
     record: JsonObject | list[JsonObject] = _record(value)
     _encode(record)
@@ -72,8 +72,8 @@ def to_dict(value: Record | Sequence[Record], /) -> JsonObject | list[JsonObject
 def to_json(value: Record | Sequence[Record], /) -> str:
     """Return the JSON form of a model, an outcome, a report or an error as text of one line.
 
-    The text is ASCII. Counts are exact, whatever their size: readers that hold all numbers as
-    64-bit floats, as JavaScript does, lose digits of counts above 2**53.
+    The text is ASCII. Counts of any size are exact. Readers that hold all numbers as 64-bit
+    floats, as JavaScript does, lose digits of counts above 2**53.
 
     Raises:
         InvalidArgumentError: As in ``to_dict``.

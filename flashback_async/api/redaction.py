@@ -1,8 +1,8 @@
 """Text from the wire without the token, however the server spelled it.
 
-A server may echo the token percent-encoded, as JSON escapes, as HTML entities, in a mix of these,
-or encoded more than once. So the search is among the readings of the text: each place
-has a list of them, and the token is found wherever a chain of readings spells it.
+A server may echo the token percent-encoded, as JSON escapes or as HTML entities. It may mix these
+encodings, or apply them more than once. So the search is among the readings of the text.
+Each place has a list of them. The token is found if a chain of readings spells it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
     """Return the canonical form of a base URL: lower case, no default port, no slash at the end.
 
     Raises:
-        ConfigurationError: It is not an absolute https URL (or http to loopback), or it has user
+        ConfigurationError: It is not an absolute https URL (or http to loopback). Or it has user
             info, a query or a fragment.
     """
     if not isinstance(text, str):

@@ -13,8 +13,8 @@ from flashback_async.errors import APIError, DecodeError, show
 from flashback_async.frozen import fast_maker
 from flashback_async.models import BucketStatus, NodeStatus
 
-# Fields have the names of the API's pages. Every field is optional except those that make an
-# answer usable: the lists, and the id of a bucket in a list. Items hold no references to each
+# Fields have the names of the API's pages. Only what makes an answer usable is required: the
+# lists, and the id of a bucket in a list. Items hold no references to each
 # other, so the garbage collector need not track them (``gc=False``).
 
 

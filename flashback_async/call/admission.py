@@ -138,8 +138,8 @@ class Admission:
 def _pace(max_rate: float) -> AsyncLimiter:
     """Return a limiter under which no second sees more than 1.2 times the rate.
 
-    Its burst is a tenth of a second's worth, but at least one request. At rates below 5 a
-    second the pace is 5 % slower, so that a late request does not join the next one.
+    Its burst is a tenth of a second's worth, but at least one request. Below 5 requests
+    a second the pace is 5 % slower, so that a late request does not join the next one.
     """
     burst = max(1.0, max_rate / 10)
     slack = 1.05 if max_rate < 5 else 1.0

@@ -36,8 +36,8 @@ class Caller:
         """Return the decoded answer to a request, or raise the one error that ends the call.
 
         ``run`` is the bulk run that the call is part of. ``errors_in`` returns the errors inside
-        a decoded answer, of items that failed alone. ``since`` is the moment at which the call's
-        total time began, if that was earlier.
+        a decoded answer, of items that failed on their own. ``since`` is the moment at which the
+        call's total time began, if that was earlier.
         """
         failure: BaseException
         call = None

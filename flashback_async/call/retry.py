@@ -49,8 +49,8 @@ class Budget:
 class Retries:
     """The retries of one call, as tenacity's strategies decide them.
 
-    ``time_left`` returns the seconds that the call has left, ``patience`` the seconds that it can
-    wait while the server asks for a pause.
+    ``time_left`` returns the seconds that the call has left. ``patience`` returns the seconds that
+    it can wait while the server asks for a pause.
     """
 
     def __init__(

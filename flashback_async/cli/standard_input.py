@@ -28,8 +28,8 @@ _MOST_LATE = 200_000  # ids
 class StandardInput:
     """The ids on standard input, read as they are asked for.
 
-    A call of `read` may be cancelled, and no id is lost: its thread reads on, and the next call
-    takes what that has read.
+    A cancelled call of `read` loses no id: its thread reads on, and the next call takes what it
+    has read.
     """
 
     def __init__(self) -> None:

@@ -111,7 +111,7 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Connection:
         attempt = CURRENT.get()
         if self._in_flight.count > 1:
-            # Ready requests wait here for each other and then leave back to back, which wakes
+            # Ready requests wait here for each other and then leave back to back. This wakes
             # the server and the network less often.
             await asyncio.sleep(0)
         while True:

@@ -42,7 +42,7 @@ class BucketStatsResource:
     async def list(self, bucket_ids: Iterable[str] | None = None) -> builtins.list[BucketStats]:
         """List the counters of several buckets, or of all (``GET /bucket/stats``).
 
-        Ids are asked for in as few requests as their URLs allow, at once; the answers are
+        Ids are asked for in as few requests as their URLs allow, all at once. The answers are
         merged in the order of the ids. An id that is given twice is listed once. All of it is one
         call, with one ``Timeout.total``: for very many ids, ``get_many`` has time for each list.
 

@@ -34,7 +34,7 @@ def naming(operation: str, bucket_id: object = None) -> Iterator[None]:
 
 
 def name_call(error: FlashbackError, operation: str, bucket_id: object) -> None:
-    """Record in an error which call it ended, with the bucket's id unless that is no text."""
+    """Record in an error which call it ended; a bucket id that is not text is left out."""
     error.operation = operation
     error.bucket_id = bucket_id if isinstance(bucket_id, str) else None
 

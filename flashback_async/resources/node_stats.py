@@ -101,9 +101,9 @@ class NodeStatsResource:
                 lasts longer, the waiting keys get a ``RateLimitError`` at once.
 
         Raises:
-            InvalidArgumentError: A day is wrong or there is none, ``bucket_ids`` is a string,
-                cannot be iterated, or holds pairs beside ``days`` or anything else without it,
-                or an option is out of its range. Nothing was sent.
+            InvalidArgumentError: A day is wrong or there is none, or an option is out of its
+                range. Or ``bucket_ids`` is a string, cannot be iterated, or holds pairs although
+                ``days`` is given, or ids although it is not. Nothing was sent.
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
@@ -155,8 +155,8 @@ class NodeStatsResource:
             deadline: As in ``get_many``; an async iterable is not read further.
 
         Raises:
-            InvalidArgumentError: As in ``get_many``, at the call itself; but what an iterator
-                or an async iterable yields is checked when it is read.
+            InvalidArgumentError: As in ``get_many``, at the call itself. What an iterator or an
+                async iterable yields is checked when it is read.
             ClientClosedError: The client is closed, at the call itself.
             EventLoopError: As in ``get_many``, as the run begins.
         """
@@ -188,7 +188,7 @@ class _Pairing:
         """Return the pairs of an id, or the pair itself.
 
         Raises:
-            InvalidArgumentError: It is a pair beside days, or an id without days.
+            InvalidArgumentError: It is a pair although days are given, or an id although none are.
         """
         self._check_kind(type(item))
         if isinstance(item, BucketDay):
