@@ -1,15 +1,15 @@
-"""The only access of tests to a client's private state."""
+"""The one place where tests reach inside a client, for what no public name shows."""
 
 from flashback_async.call.auth import token_source
 
 
 def state(client):
-    """The state that outlives the event loop: limits, token, retry budget, clock."""
+    """What outlives the event loop: limits, token, retry budget, clock."""
     return client._caller.state
 
 
 def loop_state(client):
-    """The state that belongs to the running loop; None before the first call."""
+    """What belongs to the running loop; None before the first call."""
     return state(client).loop_state
 
 
@@ -18,12 +18,12 @@ def admission(client):
 
 
 def active(client):
-    """The number of slots that are held."""
+    """How many slots are held."""
     return admission(client).flow.active
 
 
 def budget(client):
-    """The number of tokens in the retry budget."""
+    """How many tokens the retry budget holds."""
     return state(client).budget.tokens
 
 

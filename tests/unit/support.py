@@ -1,4 +1,4 @@
-"""Replacements for the machine's clock and the network, neither of which a unit test uses."""
+"""Stand-ins for what a unit test cannot use: the clock of the machine and the network."""
 
 import asyncio
 import inspect
@@ -21,7 +21,7 @@ NOON = 1_705_320_000.0  # 2024-01-15T12:00:00Z
 
 
 class _Skipping(selectors.DefaultSelector):
-    """A selector that skips to the next timer instead of waiting for it."""
+    """Skips to the next timer instead of waiting for it."""
 
     loop = None
     busy = 0
@@ -30,7 +30,7 @@ class _Skipping(selectors.DefaultSelector):
         events = super().select(0)
         if events or timeout == 0:
             self.busy += 1
-            if self.busy > 100:  # a task polls, and expects time to pass meanwhile
+            if self.busy > 100:  # somebody polls, and counts on time to pass meanwhile
                 self.loop.now += 1e-6
             return events
         self.busy = 0
@@ -45,7 +45,7 @@ class _Skipping(selectors.DefaultSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time passes only, and at once, when there is nothing to do.
 
-    Waiting in it is exact to the nanosecond and takes no time. A test that would hang fails.
+    Whatever waits in it is exact to the nanosecond and costs no time. A test that would hang fails.
     """
 
     def __init__(self):
@@ -59,7 +59,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def call_at(self, when, callback, *args, context=None):
-        # A timer that rounding has put slightly ahead must not stop the clock.
+        # A timer that rounding has put a hair ahead must not stand still there.
         if self.now < when < self.now + 1e-6:
             when = self.now + 1e-6
         return super().call_at(when, callback, *args, context=context)
@@ -79,14 +79,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock:
-    """The clock of the running loop; ``chance`` is the place of a random number in its range."""
+    """The clock of the running loop; chance is a share of what it may be."""
 
     def __init__(self, share=1.0):
         self.share = share
         self.slept = []
         self.drawn = []
         self.wall_offset = NOON - 1000.0
-        self._loop = asyncio.get_running_loop()  # threads read it too
+        self._loop = asyncio.get_running_loop()  # it is also looked at from threads
 
     def monotonic(self):
         return self._loop.time()
@@ -104,7 +104,7 @@ class LoopClock:
 
 
 async def turns(count=10):
-    """Run everything that is ready."""
+    """Let whatever is ready run."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -126,7 +126,7 @@ def answer(body=b"{}", status=200, **headers):
 
 
 def no(status, message=None, **headers):
-    """An error response as the API documents it."""
+    """A refusal as the API documents it."""
     body = {"success": False} if message is None else {"success": False, "message": message}
     return answer(body, status, **headers)
 
@@ -139,10 +139,10 @@ RECALLED = NoAnswer(TransportError("recalled"), Retry.RECALLED, sent=False)
 
 
 class Script:
-    """A transport that follows a test's script: answers in turn, or a function of each request.
+    """A transport that plays what a test wrote: answers in turn, or a function of each request.
 
-    An answer may be an exception to raise, a value to return, or a function of (request, attempt),
-    awaited if it is a coroutine. The last answer is repeated.
+    An answer may be an exception to raise, a value to give, or a function of (request, attempt),
+    awaited where it is a coroutine. The last answer is repeated.
     """
 
     def __init__(self, *answers):
@@ -191,7 +191,7 @@ class Script:
 
 
 def after(seconds, what):
-    """An answer that arrives after some seconds."""
+    """An answer that takes its time."""
 
     async def late(request, attempt):
         await asyncio.sleep(seconds)
@@ -206,7 +206,7 @@ async def hang(request, attempt):
 
 
 class Bench:
-    """A caller over a script, in virtual time, with the resources on top of it."""
+    """A session caller over a script, in virtual time, with the resources on top of it."""
 
     def __init__(
         self,
@@ -267,5 +267,5 @@ def status_body(bucket_id="b", count=1):
 
 
 def echo_status(request, attempt):
-    """Return the answer to any status request, about the bucket that it asks for."""
+    """Answer any status request about the bucket it asks for."""
     return answer(status_body(request.bucket_id))

@@ -23,7 +23,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 GUARD = 30.0  # real seconds after which a test fails instead of hanging; load must not reach it
-_SETTLE = 10.0  # real seconds after which a remaining object counts as leaked
+_SETTLE = 10.0  # real seconds after which what is still there counts as left behind
 
 After = Literal["reused", "closed"]
 
@@ -91,7 +91,7 @@ class Fault:
             return await call
 
     def idle(self) -> int:
-        """Return how many live connections the first client keeps for reuse."""
+        """Count the living connections that the first client keeps for reuse."""
         connector = inside.session(self.clients[0]).connector
         return sum(
             handler.is_connected() for kept in connector._conns.values() for handler, _ in kept
@@ -256,7 +256,7 @@ class Fault:
         return [f"task left: {task!r}" for task in tasks]
 
     async def _recover(self, problems: list[str]) -> None:
-        """Check that every client gets a good answer once the server is healthy again."""
+        """See every client get a good answer once the server is well again."""
         server = self.server
         if self._wire is None:
             problems.append("the test does not say how many requests it expects: fault.wire(n)")
