@@ -44,7 +44,7 @@ def parse_days(
     """Return the days that the values of an option name.
 
     Raises:
-        click.BadParameter: One of them names none.
+        click.BadParameter: One of them names no day.
     """
     return tuple(_day(value, parameter) for value in values)
 
