@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 
-# Two targets need uv itself; where it is missing, it comes with the audit tools.
+# Two targets need uv itself; if it is missing, it comes with the audit tools.
 UV := $(shell command -v uv 2>/dev/null)
 ifeq ($(UV),)
 UV := $(BIN)/uv

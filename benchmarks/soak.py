@@ -1,7 +1,7 @@
 """``python -m benchmarks.soak``: poll a server that fails at times, and check that nothing leaks.
 
-Every key must come out exactly once with its own answer, memory must stay flat, and tasks and
-descriptors must be as many afterwards as before. It exits with 1 where something of that broke.
+Every key must have exactly one outcome, with its own answer. Memory must stay flat, and tasks and
+descriptors must be as many afterwards as before. It exits with 1 if any of these checks fails.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from importlib import import_module
 # Applications that want to see the log add a handler of their own.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# Modules are loaded when a name of theirs is first used, so that a program which needs only a
-# part starts fast. ``__init__.pyi`` tells type checkers and editors the same.
+# Modules are loaded when one of their names is first used, so that a program starts fast if it
+# needs only a part. ``__init__.pyi`` lists the same names for type checkers and editors.
 _NAMES = {
     "_version": "__version__",
     "bulk.fanout": "fan_out",

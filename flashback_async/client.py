@@ -1,4 +1,4 @@
-"""The client: options in, resources out."""
+"""The client: its options, its connections and its resources."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class FlashbackClient:
 
     Args:
         token: The bearer token, a ``TokenFile``, or an async function that returns the token. The
-            client calls that function when it first needs a token, and once more for all calls
-            when the API rejects it. None reads ``FLASHBACK_TOKEN``, else the file that
-            ``FLASHBACK_TOKEN_FILE`` names.
+            client calls that function when it first needs a token. When the API rejects the
+            token, the client calls it once more, for all calls together. None reads
+            ``FLASHBACK_TOKEN``, else the file that ``FLASHBACK_TOKEN_FILE`` names.
         base_url: The URL of the API; a path prefix is kept. None reads ``FLASHBACK_BASE_URL``,
             and the default is ``https://backend.flashback.tech``.
         timeout: Time limits.
@@ -53,8 +53,8 @@ class FlashbackClient:
         session: An aiohttp session to borrow. It is never closed and never changed, and belongs
             to the event loop of the client's first call. Its connector limits the number of
             concurrent calls as well.
-        allow_insecure_http: Whether ``http://`` may leave this machine. It shows the token to
-            everybody on the way.
+        allow_insecure_http: Whether ``http://`` may leave this machine. Anybody on the network
+            path can then read the token.
 
     Attributes:
         bucket_stats: Traffic counters of buckets (``GET /bucket/stats``).
@@ -84,7 +84,7 @@ class FlashbackClient:
         allow_insecure_http: bool = False,
     ) -> None:
         sealed = seal(token)
-        del token  # a traceback with local variables must not hold it
+        del token  # local variables in a traceback must not show it
         sealed_proxy = _seal_proxy(proxy)
         del proxy
         if base_url is None:
@@ -194,7 +194,7 @@ class FlashbackClient:
 
 
 def _seal_proxy(proxy: object) -> Secret | None:
-    """Return the URL of a proxy such that no traceback shows its password."""
+    """Return the URL of a proxy, sealed so that no traceback shows its password."""
     if proxy is None:
         return None
     if not isinstance(proxy, str):

@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from flashback_async.errors import ConfigurationError, show
 
-# What timers and counters can keep on every machine and event loop.
+# These bounds suit the timers and counters of every machine and event loop.
 _LONGEST = 1e9  # seconds, some thirty years
 _SHORTEST = 1e-6
 _MOST = 10**12
@@ -58,14 +58,14 @@ class Timeout:
     """Time limits in seconds, each from 0.000001 to 1e9; whichever expires first applies.
 
     Args:
-        total: A whole call up to the last byte of its answer: the wait for a slot, the token,
-            every attempt and the sleeps between them. In a bulk run it starts when the key is
-            admitted.
+        total: A whole call up to the last byte of its answer. It includes the wait for a slot,
+            the token, every attempt and the sleeps between them. In a bulk run, the waits for
+            admission do not count.
         attempt: One request and its answer; starts once the slot is held.
         connect: DNS lookup, TCP and TLS of a new connection.
 
     Raises:
-        ConfigurationError: A value is not a number, or outside of the range.
+        ConfigurationError: A value is not a number, or outside the range.
     """
 
     total: float = field(default=30.0, validator=_duration)

@@ -3,7 +3,7 @@
 FlashbackError                    the base of all: operation, bucket_id, attempts, elapsed
 ├── ConfigurationError            (ValueError) a setting is wrong
 ├── InvalidArgumentError          (ValueError) an argument is wrong
-├── TokenProviderError            the provider or file gave no usable token
+├── TokenProviderError            the provider or file returned no usable token
 ├── ClientClosedError             (RuntimeError) the client is closed
 ├── EventLoopError                (RuntimeError) another event loop, or a forked process
 ├── DeadlineExceededError         (TimeoutError) the total time, or the run's deadline, is used up
@@ -31,7 +31,7 @@ from typing import Any, Self, TypedDict, Unpack
 
 
 def show(value: object) -> str:
-    """Return a rejected value as a message shows it: in ASCII, on one line, and cut."""
+    """Return a rejected value as a message shows it: in ASCII, on one line, truncated."""
     try:
         text = ascii(value)
     except ValueError:  # a number of more digits than Python writes out
@@ -46,7 +46,7 @@ def seconds(value: float) -> str:
 
 
 class CallContext(TypedDict, total=False):
-    """The facts that place an error: see ``FlashbackError``."""
+    """The facts that identify the call behind an error: see ``FlashbackError``."""
 
     operation: str | None
     bucket_id: str | None
@@ -100,7 +100,7 @@ class FlashbackError(Exception):
     def _remark(self, text: str) -> None:
         """Add a clause to the message.
 
-        It is no ``add_note``, because a note shows in tracebacks alone, and not in ``str``.
+        This is not ``add_note``, because a note appears only in tracebacks and not in ``str``.
         """
         self._remarks = (*self._remarks, text)
 
@@ -123,7 +123,7 @@ class InvalidArgumentError(FlashbackError, ValueError):
     """An argument is wrong; nothing was sent. The message names it and the rule."""
 
     def _subject(self) -> list[str]:
-        return []  # the argument and the rule say it all
+        return []  # the message names the argument and the rule
 
 
 class TokenProviderError(FlashbackError):

@@ -1,4 +1,4 @@
-"""Frozen attrs classes at the price of mutable ones."""
+"""Frozen attrs classes that take no longer to make than mutable ones."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def fast_maker(kind: type[M]) -> Callable[..., M]:
     """Return a function that makes instances of a frozen class from all of its values, in order.
 
     attrs sets each value of a frozen instance through ``object.__setattr__``, which costs twice
-    as much as the rest of making it. The function is a mutable class of the same layout, whose
-    instances become those of the frozen class once they are filled. Python permits that between
-    classes of one layout only, so ``kind`` must have slots but none for weak references.
+    as much as the rest of making it. The function is a mutable class of the same layout. Its
+    instances become those of the frozen class once they are filled. Python permits that only
+    between classes of one layout, so ``kind`` must have slots but none for weak references.
     """
     names = [field.name for field in attrs.fields(kind)]
-    # Generated, as attrs does it: a second function to call would cost as much as two fields.
+    # Generated, as in attrs, because a call of a second function costs as much as two fields.
     lines = [
         f"def __init__(self, {', '.join(names)}):",
         *(f"    self.{name} = {name}" for name in names),

@@ -1,8 +1,8 @@
-"""The JSON form of models, outcomes, reports and errors; the models come back from it.
+"""The JSON form of models, outcomes, reports and errors, and the models read back from it.
 
-It is the form that the command line prints. A model is an object of its fields, an outcome is an
-object of its key's fields with those of its value, or with ``error``, and a report is a list of
-outcomes. Times are ISO 8601 in UTC with ``Z``, and states are text.
+It is the form that the command line prints. A model is an object of its fields, and a report
+is a list of outcomes. An outcome is an object of its key's fields with those of its value, or with
+``error``. Times are ISO 8601 in UTC with ``Z``, and states are text.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def to_dict(value: Sequence[Record], /) -> list[JsonObject]: ...
 def to_dict(value: Record | Sequence[Record], /) -> JsonObject | list[JsonObject]:
     """Return the JSON form of a model, an outcome or an error, or a list of these.
 
-    A report becomes a list of the objects of its outcomes. What comes back is equal to
+    A report becomes a list of the objects of its outcomes. The result equals
     ``json.loads(to_json(value))``.
 
     Raises:
-        InvalidArgumentError: The value is none of these; it is or holds an outcome whose key is
-            not a ``str`` or a ``BucketDay``, or whose value is no model or list of nodes; or it
-            holds a number that JSON cannot, such as NaN, which the message names by its path.
+        InvalidArgumentError: The value is none of these. Or an outcome's key is not a ``str`` or a
+            ``BucketDay``, or its value is not a model or a list of nodes. Or JSON cannot represent
+            a number in it, such as NaN, whose path the message names.
     """
     record: JsonObject | list[JsonObject] = _record(value)
     _encode(record)
@@ -72,8 +72,8 @@ def to_dict(value: Record | Sequence[Record], /) -> JsonObject | list[JsonObject
 def to_json(value: Record | Sequence[Record], /) -> str:
     """Return the JSON form of a model, an outcome, a report or an error as text of one line.
 
-    The text is ASCII. Counts are exact, whatever their size: readers that hold all numbers as
-    64-bit floats, as JavaScript does, lose digits of those above 2**53.
+    The text is ASCII. Counts of any size are exact. Readers that hold all numbers as 64-bit
+    floats, as JavaScript does, lose digits of counts above 2**53.
 
     Raises:
         InvalidArgumentError: As in ``to_dict``.
@@ -92,8 +92,8 @@ def from_dict(kind: type[T], value: object, /) -> T:
 
     Raises:
         DecodeError: A required field is missing, or a value is not of its field's type; ``.path``
-            says where, such as ``$.nodes[3].latency_ms``.
-        InvalidArgumentError: ``kind`` is no model and no list of one.
+            is its place, such as ``$.nodes[3].latency_ms``.
+        InvalidArgumentError: ``kind`` is neither a model nor a list of one.
     """
     _check_kind(kind)
     try:
@@ -164,7 +164,7 @@ def _value_record(value: object) -> dict[str, object]:
 
 
 def _time_text(moment: datetime) -> str:
-    """Return a time in UTC, which is also the zone of one that has none."""
+    """Return a time as text in UTC, which is also assumed for a naive one."""
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat().replace("+00:00", "Z")
 
@@ -183,7 +183,7 @@ def _encode(record: object) -> str:
 
 
 def _first_unfit(value: object, path: str) -> tuple[str, object] | None:
-    """Return the path and value of what has no JSON form."""
+    """Return the path and the value of the first item that has no JSON form."""
     parts: list[tuple[str, object]] = []
     if isinstance(value, dict):
         parts = [(f"{path}.{name}", item) for name, item in value.items()]
@@ -226,11 +226,11 @@ def _parse(data: object) -> object:
 
 
 class _Unfit(ValueError):
-    """A JSON value that is not of its field's type; the text is the rule."""
+    """A JSON value that its field cannot hold; the message is the rule that it breaks."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _Unfit(f"{name} is no number")
+    raise _Unfit(f"{name} is not a number")
 
 
 def _expected(rule: str, value: object) -> _Unfit:
@@ -269,7 +269,7 @@ def _time(value: object, _: object) -> datetime:
         if _TIME.fullmatch(value):
             moment = datetime.fromisoformat(value)
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # the 30th of February, or no year of ours in UTC
+    except (ValueError, OverflowError):  # such as the 30th of February, or the year 0 in UTC
         pass
     raise _Unfit("expected a time in ISO 8601")
 
@@ -282,7 +282,7 @@ def _state(value: object, _: object) -> NodeState | str | None:
 
 
 def _misfit(error: BaseException) -> DecodeError:
-    """Return the error for JSON of another shape, by the first place where it differs."""
+    """Return the error for JSON of the wrong shape, by its first wrong place."""
     rule, _, path = transform_error(error, format_exception=_rule)[0].rpartition(" @ ")
     if rule == _MISSING:
         return DecodeError(f"{path} {rule}", path=path)

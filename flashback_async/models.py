@@ -1,4 +1,4 @@
-"""Models of the API's answers: immutable values that know nothing of the wire."""
+"""Models of the API's answers: immutable values, independent of the wire format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the calls of a bulk run and its workers share."""
+"""The state that the calls of a bulk run share with its workers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import math
 
 from flashback_async.errors import FlashbackError
 
+# How far a call or key of a halted run had got, as errors name it.
+NEVER_SENT = "never sent"
+CANCELLED = "cancelled in flight"
+
 
 class Run:
     """A bulk run: why it ends before its input does, and when its deadline passes.
 
     ``ends`` is a moment on the client's clock, fixed when the run begins; infinite if the run has
-    no deadline. ``error`` is what all remaining keys get, unsent. Once ``expired``, the deadline
-    has passed, and the calls in flight were cancelled.
+    no deadline. ``error`` is the error of all remaining keys, which stay unsent. Once ``expired``,
+    the deadline has passed, and the calls in flight were cancelled.
     """
 
     __slots__ = ("ends", "error", "expired")
-    # A key waits for its turn at the cost of the run's deadline, not of its own total time.
+    # Waiting for admission counts toward the run's deadline, not toward the call's total time.
     waits_apart = True
 
     def __init__(self, ends: float = math.inf) -> None:
@@ -30,14 +34,14 @@ class Run:
         return self.ends
 
     def halt(self, error: FlashbackError) -> bool:
-        """Send no further key; return whether this is the first reason for it, which stays."""
+        """Halt the run with an error; return whether it is the first, which the run keeps."""
         if self.error is not None:
             return False
         self.error = error
         return True
 
     def share(self, how: str) -> FlashbackError:
-        """Return an error for one call or key that is stopped; ``how`` says at which point."""
+        """Return the error of one call or key; ``how`` describes how far that had got."""
         assert self.error is not None  # noqa: S101 - nothing else stops a run
         error = copy.copy(self.error)
         error._remark(how)
@@ -45,7 +49,7 @@ class Run:
 
 
 class _SingleCall(Run):
-    """The run of a call that is part of none: nothing halts it, and its waiting counts."""
+    """The run of a single call: nothing halts it, and waiting counts toward its total time."""
 
     __slots__ = ()
     waits_apart = False
@@ -54,7 +58,7 @@ class _SingleCall(Run):
         return call_ends
 
     def halt(self, error: FlashbackError) -> bool:
-        """Leave other calls alone."""
+        """Return False: there are no other calls to halt."""
         return False
 
 

@@ -16,7 +16,7 @@ from flashback_async.errors import FlashbackError
 
 
 class Secret:
-    """A token, or another text that no message, log, pickle or traceback may show."""
+    """A token, or other text that no message, log, pickle or traceback may show."""
 
     __slots__ = ("_text",)
 
@@ -34,7 +34,7 @@ class Secret:
 
 
 class Request(NamedTuple):
-    """One request to the API; every call of it is a read, so any may be sent again."""
+    """One request to the API, which may always be sent again because it only reads."""
 
     operation: str
     method: str
@@ -47,7 +47,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Response(NamedTuple):
-    """One HTTP response; if its body is long and no data, the body is only the start of it."""
+    """One HTTP response; the body of an error may be only its start."""
 
     status: int
     headers: Headers
@@ -68,8 +68,8 @@ class Retry(Enum):
 class NoAnswer:
     """The failure of one exchange, and how the call may go on.
 
-    ``pause`` is the seconds that the server asked to wait, 0 if it named none. ``sent`` is False
-    if nothing was sent.
+    ``pause`` is how many seconds the server asked to wait, 0 if it named no time. ``sent`` is
+    False if nothing was sent.
     """
 
     error: FlashbackError
@@ -100,8 +100,8 @@ class Attempt:
     expected: int | None = None
     head: Response | None = None  # the start of an answer; set before any failure that is about it
     connection: Connection | None = None
-    tls: ssl.SSLObject | None = None  # if the transport has had no answer over TLS so far
-    recalls = 0  # how many recalls the transport had seen when the exchange began
+    tls: ssl.SSLObject | None = None  # None once the transport has had an answer
+    recalls = 0  # the transport's count of recalls when the exchange began
 
     def __init__(self, connect: float, fresh: bool = False, began: float = 0.0) -> None:
         self.connect = connect
@@ -117,7 +117,7 @@ class Attempt:
 
 
 class Clock(Protocol):
-    """A source of time, sleep and chance, which a test can replace."""
+    """A source of time, sleep and randomness, which a test can replace."""
 
     def monotonic(self) -> float: ...
     def wall(self) -> float: ...
@@ -126,7 +126,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time and chance."""
+    """The machine's own time and randomness."""
 
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
@@ -135,13 +135,13 @@ class SystemClock:
 
 
 class Transport(Protocol):
-    """The seam below a call: whatever can make one exchange with the API."""
+    """The interface below a call: anything that can make one exchange with the API."""
 
     def open(self) -> None:
         """Create what belongs to the running loop; send nothing and open no file."""
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
-        """Return what one exchange gave, without any retry; raise nothing but cancellation."""
+        """Return the result of one exchange, without any retry; raise only cancellation."""
         ...
 
     def recall(self) -> None:

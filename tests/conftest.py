@@ -39,7 +39,7 @@ def _plain_environment():
 
 @pytest.fixture(scope="session", autouse=True)
 def _heeded_interrupts():
-    """Let this process and those that tests start receive Ctrl-C.
+    """Make this process, and those that tests start, receive Ctrl-C.
 
     A shell starts background jobs with SIGINT ignored, and their child processes inherit that.
     """

@@ -1,4 +1,4 @@
-"""The layers hold: who may import whom, and which module alone knows a library."""
+"""The layers: the permitted imports, and the only modules that know a library."""
 
 import ast
 import re

@@ -120,7 +120,7 @@ FIELDS = {
 
 
 def in_a_new_process(code):
-    """Run code in a fresh interpreter and give what it prints."""
+    """Run code in a fresh interpreter and return its output."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -27,7 +27,7 @@ from flashback_async.errors import (
 )
 from flashback_async.values import Headers, NoAnswer, Response, Retry, Secret
 
-# No more than this is read of an answer that is not data.
+# At most so many bytes are read of an answer that is not data.
 SNIPPET_BYTES = 64 * 1024
 _BODY_CHARS = 500
 _MESSAGE_CHARS = 200
@@ -48,7 +48,7 @@ _CODE_KEYS = ("error_code", "errorCode", "code", "error")
 
 
 def is_data(status: int, headers: Headers) -> bool:
-    """Return whether an answer that begins so is one to decode."""
+    """Return whether an answer with this status and these headers is to be decoded."""
     return 200 <= status < 300 and not is_html(headers)
 
 
@@ -60,7 +60,7 @@ def is_html(headers: Headers) -> bool:
 
 
 def interpret(response: Response, secret: Secret, now: float) -> NoAnswer:
-    """Return the error that an answer without data means; ``now`` is the time of day."""
+    """Return the failure that an answer without data reports; ``now`` is POSIX time."""
     status = response.status
     if 200 <= status < 300:
         return NoAnswer(DecodeError("the answer is an HTML page"))
@@ -73,17 +73,17 @@ def interpret(response: Response, secret: Secret, now: float) -> NoAnswer:
 
 
 def api_error(response: Response, secret: Secret, now: float) -> APIError:
-    """Return the error of an answer with an error status, with all that the answer says."""
+    """Return the error of an answer with an error status, completed from the answer."""
     error = _error_type(response.status)(body=response.body.decode("utf-8", "replace"))
     complete(error, response, secret, now)
     return error
 
 
 def complete(error: FlashbackError, response: Response, secret: Secret, now: float) -> None:
-    """Record in an error which answer it is about, and take the token out of what it quotes.
+    """Add the facts of an answer to an error, and redact the token in what it quotes.
 
-    An ``APIError`` without a text holds the JSON that reports the failure as its body, as it
-    came: the whole answer, or one item of a list.
+    An ``APIError`` without a text holds the JSON that reports the failure as its body, as
+    received: the whole answer, or one item of a list.
     """
     if isinstance(error, APIError):
         error.request_id = request_id(response, secret)
@@ -97,10 +97,10 @@ def complete(error: FlashbackError, response: Response, secret: Secret, now: flo
 
 
 def _read_body(error: APIError, response: Response, secret: Secret) -> None:
-    # The JSON is read before redaction, which may go through its keys.
-    text, said = error.body, _object(error.body)
-    error.message = _first(said, _MESSAGE_KEYS, secret, _BODY_CHARS)
-    error.code = _first(said, _CODE_KEYS, secret, _MESSAGE_CHARS)
+    # The JSON is parsed before redaction, which may damage its keys.
+    text, content = error.body, _object(error.body)
+    error.message = _first(content, _MESSAGE_KEYS, secret, _BODY_CHARS)
+    error.code = _first(content, _CODE_KEYS, secret, _MESSAGE_CHARS)
     error.body = redact(text, secret, _BODY_CHARS)
     error.args = (_summary(error, response, text, secret),)
 
@@ -125,7 +125,7 @@ def retry_after(response: Response, now: float) -> float | None:
     if _SECONDS.fullmatch(values[0]):
         seconds = float(values[0])
     else:
-        # Our clock may be wrong, so the server's own is used if the answer shows it.
+        # The local clock may be wrong, so the server's is used if the answer has a date.
         sent = _time_of_day(header(response, b"date"))
         at = _time_of_day(values[0])
         seconds = math.nan if at is None else at - (now if sent is None else sent)
@@ -151,7 +151,7 @@ def request_id(response: Response, secret: Secret) -> str | None:
 
 
 def escape(text: str, limit: int, mark: str = "'") -> str:
-    """Return text from the wire for a message or log: quoted, in ASCII, on one line, cut."""
+    """Return text from the wire for a message or log: quoted, ASCII, on one line, truncated."""
     shown = ascii(text[:limit])[1:-1]
     return f"{mark}{shown[:limit]}{mark}"
 
@@ -165,7 +165,7 @@ def _all(response: Response, name: bytes) -> list[str]:
 
 
 def _time_of_day(value: str | None) -> float | None:
-    """Return the POSIX time of an HTTP date in any of its three forms; each of them is GMT."""
+    """Return the POSIX time of an HTTP date in any of its three forms, all of them in GMT."""
     if value is None:
         return None
     try:
@@ -177,7 +177,7 @@ def _time_of_day(value: str | None) -> float | None:
 
 
 def _object(text: str) -> dict[str, object]:
-    """Return the JSON object that an error's body is; an empty one for any other body."""
+    """Return the JSON object in an error's body; an empty one if the body is anything else."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -186,10 +186,10 @@ def _object(text: str) -> dict[str, object]:
 
 
 def _first(
-    said: dict[str, object], keys: tuple[str, ...], secret: Secret, limit: int
+    content: dict[str, object], keys: tuple[str, ...], secret: Secret, limit: int
 ) -> str | None:
     for key in keys:
-        value = said.get(key)
+        value = content.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if isinstance(value, str) and value:
@@ -234,7 +234,7 @@ def _phrase(status: int) -> str:
 
 
 def _redirect(response: Response, secret: Secret) -> str:
-    """Return a clause about a redirect that names its host alone: the path may hold anything."""
+    """Return a clause about a redirect that names only its host: its path may hold a secret."""
     try:
         host = urlsplit(redact(header(response, b"location") or "", secret)).hostname
     except ValueError:

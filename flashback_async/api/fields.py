@@ -1,4 +1,4 @@
-"""Rules for the values of single fields, and errors that name the place of a broken one."""
+"""Rules for the values of single fields, and errors that name the place of a bad one."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def missing(path: str) -> DecodeError:
 
 
 def misfit(text: str) -> DecodeError:
-    """Return the error for JSON of another shape, from the parser's text and path."""
+    """Return the error for JSON of the wrong shape, from the parser's text and path."""
     at = _AT.fullmatch(text)
     rule, path = (at[1], at[2]) if at else (text, "$")
     absent = _MISSING.fullmatch(rule)
@@ -103,12 +103,12 @@ def malformed(text: str, body: bytes) -> DecodeError:
         return DecodeError("empty body")
     if text != "Input data was truncated":
         return DecodeError(text)
-    if body.rstrip().endswith(b"}"):  # the parser says the same of half an escaped character
+    if body.rstrip().endswith(b"}"):  # the parser has the same text for half an escape
         return DecodeError("JSON is malformed: a string ends within an escaped character")
     return DecodeError(f"the JSON ended early, after {len(body)} bytes")
 
 
 def moved(error: DecodeError, place: str) -> DecodeError:
-    """Return an error about an object as one about the whole that holds it at a JSON path."""
+    """Return an error about an object with the object's own JSON path in front of its path."""
     path = f"{place}{error.path[1:]}"
     return DecodeError(str(error).replace(error.path, path, 1), path=path)

@@ -1,8 +1,8 @@
 """Text from the wire without the token, however the server spelled it.
 
-A server may echo the token percent-encoded, as JSON escapes, as HTML entities, in a mix of these,
-or encoded more than once. So the text is searched by what it can be read as: each place has a
-list of readings, and the token is found wherever a chain of readings spells it.
+A server may echo the token percent-encoded, as JSON escapes or as HTML entities. It may mix these
+encodings, or apply them more than once. So the search is among the readings of the text.
+Each place has a list of them. The token is found if a chain of readings spells it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import chain
 
 from flashback_async.values import Secret
 
-# One character and where the text goes on after it.
+# One character, and the index at which the text continues after it.
 _Reading = tuple[str, int]
 
 _INTRODUCERS = frozenset("%&\\")
@@ -25,15 +25,15 @@ for _name in _NAMES:
     _NAMES_BY_INITIAL.setdefault(_name[0], []).append(_name)
 _HEX = frozenset("0123456789abcdefABCDEF")
 _LAST_VISIBLE = 0x7E
-# A text is searched this far beyond its limit, and beyond the length of the token.
+# Characters beyond the limit and the length of the token that are searched too.
 _MARGIN = 64
-# A text that takes more steps than this is not shown at all: some 50 ms, and a hundred times what
-# the page of a gateway takes.
+# A text that takes more steps is not shown at all. They take some 50 ms, a hundred times as long as
+# the page of a gateway.
 _MOST_STEPS = 50_000
 
 
 def redact(text: str, secret: Secret, limit: int | None = None) -> str:
-    """Return a text, or what begins in its first ``limit`` characters, with each token marked."""
+    """Return a text, or its first ``limit`` characters, with a mark in place of each token."""
     token = secret.reveal()
     last = len(text) if limit is None else limit
     window = text[: last + len(token) + _MARGIN]
@@ -51,13 +51,13 @@ def redact(text: str, secret: Secret, limit: int | None = None) -> str:
 
 
 def _mark_for(token: str) -> str:
-    """Return a mark that cannot be a part of the token together with the text around it."""
+    """Return a mark that cannot form the token together with the text around it."""
     marks = ("***", "###", "   ")  # no token holds a space
     return next(m for m in marks if m not in token and m[0] not in token[:1] + token[-1:])
 
 
 def _spans(text: str, token: str, *, cut: bool) -> Iterator[tuple[int, int]]:
-    """Yield where each token begins and ends, from left to right."""
+    """Yield the start and the end of each token, from left to right."""
     if not _INTRODUCERS.isdisjoint(text):
         yield from _Search(text, token, cut).spans()
         return
@@ -68,11 +68,11 @@ def _spans(text: str, token: str, *, cut: bool) -> Iterator[tuple[int, int]]:
 
 
 class _TooAmbiguous(Exception):
-    """A text with too many readings to go through them all."""
+    """A text with too many readings to examine all of them."""
 
 
 class _Search:
-    """The readings of a text, and where they spell a token.
+    """The readings of a text, and the places at which they spell a token.
 
     A backslash can be read as nothing, because it may escape any character. So the backslashes of
     the token are left out of the search. If the text is cut, its end may be that of a token.
@@ -82,7 +82,7 @@ class _Search:
         self._text = text
         self._token = token.replace("\\", "")
         if not self._token:
-            raise _TooAmbiguous  # it consists of backslashes, which can be read anywhere
+            raise _TooAmbiguous  # a token of backslashes, which can be read anywhere
         self._cut = cut
         self._steps_left = _MOST_STEPS
         self._encoded: dict[int, list[_Reading]] = {}
@@ -114,11 +114,11 @@ class _Search:
                 if char in found_at:
                     rests[place] |= found_at[char] & rests[end] >> 1
             if self._cut and place in self._encoded and place > len(self._text) - _MARGIN // 2:
-                rests[place] = anything  # the cut may have gone through this character
+                rests[place] = anything  # this character may continue after the cut
         return rests
 
     def _end(self, start: int) -> int:
-        """Return where the longest spelling of the token ends that begins at a place."""
+        """Return the end of the longest spelling of the token that begins at a place."""
         places = {start}
         for char in self._token:
             ends = {end for place in places for c, end in self._readings(place) if c == char}
@@ -174,7 +174,7 @@ class _Search:
             yield from self._code(after, 16, digits)
 
     def _code(self, place: int, base: int, digits: int | None = None) -> Iterator[_Reading]:
-        """Yield the characters whose code stands at a place, in any or in just so many digits."""
+        """Yield the characters whose code begins at a place; None permits any number of digits."""
         states = {(place, 0)}
         length = 0
         while states and length != digits:
@@ -191,7 +191,7 @@ class _Search:
                 yield from ((chr(code), end) for end, code in states if code > ord(" "))
 
     def _spelled(self, word: str, place: int) -> set[int]:
-        """Return where a word may end that begins at a place."""
+        """Return the possible ends of a word that begins at a place."""
         places = {place}
         for char in word:
             places = {end for at in places for c, end in self._readings(at) if c == char}

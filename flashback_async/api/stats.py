@@ -13,11 +13,11 @@ _make_daily_node_stats = fast_maker(DailyNodeStats)
 
 
 def decode_stats(body: bytes) -> list[BucketStats]:
-    """Return the answer to ``GET /bucket/stats``; one broken item spoils the whole.
+    """Return the answer to ``GET /bucket/stats``; one bad item fails the whole.
 
     Raises:
         DecodeError: The answer, or an item, is not what the API documents.
-        APIError: The answer, or an item, says ``"success": false``.
+        APIError: The answer, or an item, has ``"success": false``.
     """
     models = _decode_at_once(body)
     if models is None:
@@ -32,12 +32,12 @@ def decode_stats(body: bytes) -> list[BucketStats]:
 def decode_stats_apart(body: bytes) -> list[tuple[str | None, BucketStats | FlashbackError]]:
     """Return each item of ``GET /bucket/stats``: its id, with its model or its error.
 
-    An item that is broken, or says ``"success": false``, spoils no other. Its id is None if that
-    cannot be read.
+    An item that is invalid, or has ``"success": false``, does not affect the others. Its id is
+    None if it cannot be read.
 
     Raises:
         DecodeError: There is no list of items.
-        APIError: The answer says ``"success": false``.
+        APIError: The answer has ``"success": false``.
     """
     models = _decode_at_once(body)
     if models is None:
@@ -50,7 +50,7 @@ def decode_node_stats(body: bytes) -> list[DailyNodeStats]:
 
     Raises:
         DecodeError: It is not what the API documents.
-        APIError: It says ``"success": false``.
+        APIError: It has ``"success": false``.
     """
     answer = wire.parse(wire.NODE_STATS, body)
     items = wire.present(answer.node_stats, "nodeStats")

@@ -20,7 +20,7 @@ MAX_ID_LENGTH = 256
 MAX_URL_BYTES = 4000
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Ids of these characters need no encoding. Nor do dots, but an id may be no dot segment.
+# Ids of these characters need no encoding. Dots need none either, except in a dot segment.
 _PLAIN = f"{string.ascii_letters}{string.digits}_~-".encode()
 _DOTS = (".", "..")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -32,7 +32,7 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
     """Return the canonical form of a base URL: lower case, no default port, no slash at the end.
 
     Raises:
-        ConfigurationError: It is not an absolute https URL (or http to loopback), or it has user
+        ConfigurationError: It is not an absolute https URL (or http to loopback). Or it has user
             info, a query or a fragment.
     """
     if not isinstance(text, str):
@@ -43,7 +43,7 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ConfigurationError("base_url must have no query and no fragment")
     if "@" in parts.netloc:
-        raise ConfigurationError("base_url must not hold user info; the token is set apart")
+        raise ConfigurationError("base_url must not hold user info; pass the token as token")
     host = _ascii_host(parts)
     if host is None:
         raise ConfigurationError("base_url must name a host")
@@ -59,7 +59,7 @@ def canonical_base_url(text: object, *, allow_insecure_http: bool) -> str:
 
 
 def proxy_for(base_url: str, given: Secret | None) -> Secret | None:
-    """Return the proxy to use: the one given, else what ``HTTPS_PROXY`` and ``NO_PROXY`` say.
+    """Return the proxy to use: the one given, else that of ``HTTPS_PROXY`` and ``NO_PROXY``.
 
     Its URL may hold a password, so it is sealed. Plain http is meant for loopback and never goes
     through a proxy of the environment.
@@ -80,7 +80,7 @@ def check_clear_text(base_url: str, proxy: Secret | None, *, allow_insecure_http
     """Check that no proxy on another machine carries the token in clear text.
 
     Raises:
-        ConfigurationError: It would, and nobody has permitted that.
+        ConfigurationError: One would, and ``allow_insecure_http`` is False.
     """
     if proxy is None or allow_insecure_http or base_url.startswith("https:"):
         return
@@ -147,7 +147,7 @@ def segment(bucket_id: object, operation: str | None = None) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether text has plain characters alone, and no dots, as nearly every id."""
+    """Return whether text has only plain characters and no dots, as nearly every id has."""
     return text.isascii() and not text.encode().translate(None, _PLAIN)
 
 
@@ -164,16 +164,16 @@ def check_listed_ids(bucket_ids: Iterable[object], operation: str) -> list[str]:
 
 
 def _all_plain(ids: Sequence[object]) -> TypeGuard[list[str]]:
-    """Return, from one look at all of them, whether ids are plain text that breaks no rule."""
+    """Return, from one check of all ids, whether they are plain text that breaks no rule."""
     texts = cast("Sequence[str]", ids)
     try:
         return all(texts) and max(map(len, texts)) <= MAX_ID_LENGTH and _is_plain("".join(texts))
-    except (TypeError, ValueError):  # some are no text, or there are none
+    except (TypeError, ValueError):  # one is not text, or there are none
         return False
 
 
 def fold(bucket_id: str) -> str:
-    """Return an id for comparison without regard to the case of ASCII letters, and of no others."""
+    """Return an id for a comparison that ignores the case of ASCII letters, and of no others."""
     return bucket_id.lower() if bucket_id.isascii() else bucket_id.translate(_LOWER)
 
 

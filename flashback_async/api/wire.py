@@ -13,9 +13,9 @@ from flashback_async.errors import APIError, DecodeError, show
 from flashback_async.frozen import fast_maker
 from flashback_async.models import BucketStatus, NodeStatus
 
-# Fields have the names of the API's pages. Everything is optional there except what makes an
-# answer usable: the lists, and the id of a bucket in a list. Items hold no references to each
-# other, so the garbage collector need not look at them.
+# Fields have the names of the API's pages. Only what makes an answer usable is required: the
+# lists, and the id of a bucket in a list. Items hold no references to each
+# other, so the garbage collector need not track them (``gc=False``).
 
 
 class Envelope(msgspec.Struct):
@@ -96,8 +96,8 @@ def decode_status(body: bytes, asked: str) -> BucketStatus:
     """Return the answer to ``GET /bucket/{bucketId}/status``.
 
     Raises:
-        DecodeError: It is not what the API documents, or about another bucket.
-        APIError: It says ``"success": false``.
+        DecodeError: It is not what the API documents, or is about another bucket.
+        APIError: It has ``"success": false``.
     """
     answer = parse(_STATUS, body)
     nodes = models_of(present(answer.nodes, "nodeStatus"), _node_statuses, "nodeStatus")
@@ -117,7 +117,7 @@ def parse(decoder: msgspec.json.Decoder[W], body: bytes) -> W:
 
     Raises:
         DecodeError: It is not JSON of that shape.
-        APIError: It says ``"success": false``. The error holds it as its body, unread: only the
+        APIError: It has ``"success": false``. The error's body is the raw answer, because only the
             caller knows the token that it may echo.
     """
     try:
@@ -154,7 +154,7 @@ def _unreadable(error: Exception, body: bytes) -> DecodeError | APIError:
     if isinstance(error, msgspec.DecodeError):
         return malformed(str(error), body)
     if isinstance(error, UnicodeDecodeError):
-        return DecodeError(f"the body is not UTF-8: byte {error.start} is none")
+        return DecodeError(f"the body is not UTF-8: byte {error.start} is invalid")
     return DecodeError("the nesting of the JSON is too deep")
 
 
@@ -164,12 +164,12 @@ def _misdirected(asked: str, got: str) -> DecodeError:
     return error
 
 
-def _unsuccessful(said: bytes) -> APIError:
-    return APIError(status=200, body=said.decode("utf-8", "replace"))
+def _unsuccessful(body: bytes) -> APIError:
+    return APIError(status=200, body=body.decode("utf-8", "replace"))
 
 
 def _reports_failure(body: bytes) -> bool:
-    """Return whether an answer of the wrong shape is the API's way to report a failure."""
+    """Return whether an answer of the wrong shape reports a failure."""
     try:
         return _ENVELOPE.decode(body).success is False
     except (msgspec.DecodeError, RecursionError):

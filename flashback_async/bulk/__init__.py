@@ -1,0 +1,1 @@
+"""Many calls at once, and their outcomes; nothing here knows HTTP."""

@@ -1,4 +1,4 @@
-"""Keys into batches, and the outcomes back to their places."""
+"""Batches of keys, and the outcomes of batches as outcomes of their keys."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Batch: TypeAlias = list[tuple[int, K]]
 class Cutter(Generic[K]):
     """A cutter of keys into batches whose sizes add up to no more than ``room``.
 
-    A key that a batch holds already takes no further room in it. ``most`` bounds how many keys a
-    batch has, whatever the source repeats.
+    A key that a batch holds already takes no further room in it. ``most`` is the largest number
+    of keys in a batch, repeated ones included.
     """
 
     def __init__(self, size: Callable[[K], int], room: int, most: int) -> None:
@@ -36,7 +36,7 @@ class Cutter(Generic[K]):
         self._distinct: set[K] = set()
 
     def add(self, key: K) -> Batch[K] | None:
-        """Add a key; return the batch that has no room for it, if it has none."""
+        """Add a key; return the previous batch if that has no room for the key."""
         full = None
         size = self._size(key) if self._record(key) else 0
         if 0 < size > self._left or len(self._batch) == self._most:
@@ -70,7 +70,7 @@ class Cutter(Generic[K]):
 def cut(keys: Iterable[K], cutter: Cutter[K]) -> Iterator[Batch[K]]:
     """Cut keys as they are read.
 
-    If the source raises, what it returned before is the last batch, and then it is raised.
+    If the source raises, the keys before that are the last batch; then the error is raised.
     """
     failure = None
     try:
@@ -107,7 +107,7 @@ class AsyncBatches(ReadsAhead[Batch[K]]):
         raise self._end
 
     def left_over(self) -> Iterable[Batch[K]]:
-        """Return what was read for a batch that nobody waits for any more."""
+        """Return the keys that were read for a batch which was never returned."""
         rest = self._cutter.rest()
         return [rest] if rest else []
 
@@ -134,7 +134,7 @@ async def gather(
     keys: Iterable[K],
     ask: Callable[[list[K]], AsyncGenerator[Outcome[K, V], None]],
 ) -> Report[K, V]:
-    """Ask once for each distinct key, and put its outcome at every place that it has."""
+    """Return a report: each distinct key is asked for once, for all of its places."""
     given = list(keys)
     distinct, places = _distinct(given)
     found: dict[int, Outcome[K, V]] = {}

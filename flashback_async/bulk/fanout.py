@@ -67,7 +67,7 @@ def fan_out_in(
 ) -> AsyncGenerator[Outcome[K, V], None]:
     """Fan out as ``fan_out`` does, in a run that ``func`` can halt.
 
-    ``begin`` is called as the run begins, and may refuse it. ``label`` completes an error that
+    ``begin`` is called as the run begins, and may raise. ``label`` completes an error that
     the run itself gives to a key. With ``merge``, equal keys in flight at the same time are one
     call.
     """

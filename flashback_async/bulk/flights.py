@@ -1,4 +1,4 @@
-"""Keys in flight: an equal key waits for the answer instead of asking again."""
+"""Keys in flight: an equal key waits for the same result instead of another call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Flight(Generic[T]):
-    """A result that one worker asks for and others wait for."""
+    """The result of one worker's call, for which other workers wait."""
 
     __slots__ = ("_landed", "_result")
 
@@ -28,7 +28,7 @@ class Flight(Generic[T]):
     async def result(self, run: Run) -> T:
         """Wait for the result.
 
-        The deadline of the run cancels this wait, but the flight itself too: its result is near.
+        The deadline of the run cancels this wait and the flight itself, which then ends soon.
         """
         try:
             await self._landed.wait()
@@ -48,11 +48,11 @@ class Flights(Generic[T]):
     __slots__ = ("_in_flight",)
 
     def __init__(self) -> None:
-        # A flight is made when the first equal key comes, because hardly any has one.
+        # None until an equal key joins, because hardly any key has one.
         self._in_flight: dict[object, Flight[T] | None] = {}
 
     def join(self, key: object) -> Flight[T] | None:
-        """Return the flight of an equal key; None if there is none: the caller's begins."""
+        """Return the flight of an equal key; None if there is none, and the caller's begins."""
         try:
             if key not in self._in_flight:
                 self._in_flight[key] = None

@@ -18,7 +18,7 @@ class ReadsAhead(AsyncIterator[K]):
 
     @abstractmethod
     def left_over(self) -> Iterable[K]:
-        """Return the keys that it has read and not returned."""
+        """Return the keys that were read but not returned."""
 
 
 class Keys(Generic[K]):
@@ -62,7 +62,7 @@ class Keys(Generic[K]):
     async def read(self) -> tuple[int, K] | None:
         """Return the next key of the async source; None after its end or the run's.
 
-        One worker reads at a time, the others wait for their turn.
+        One worker reads at a time; the others wait for their turn.
         """
         async with self._turn:
             if self._exhausted or self._async is None or self._run.error is not None:

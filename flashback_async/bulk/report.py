@@ -137,7 +137,7 @@ class Report(Sequence[Outcome[K, V]]):
 
 
 def can_hash(key: object) -> bool:
-    """Return whether a key can be hashed, because bad input among ids may be anything."""
+    """Return whether a key can be hashed: bad input among ids may be of any type."""
     try:
         hash(key)
     except TypeError:

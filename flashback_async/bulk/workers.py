@@ -1,4 +1,4 @@
-"""The workers of a run: each calls for one key after the other until none is left."""
+"""The workers of a run: each makes the calls for one key after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flashback_async.bulk.keys import Keys
 from flashback_async.bulk.report import Failure, Outcome, Success, repeated
 from flashback_async.errors import DeadlineExceededError, FlashbackError, seconds
 from flashback_async.frozen import fast_maker
-from flashback_async.run import Run
+from flashback_async.run import CANCELLED, NEVER_SENT, Run
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -21,8 +21,6 @@ V = TypeVar("V")
 _make_success = fast_maker(Success)
 
 _LONGEST = 1e9  # seconds, some thirty years: more than that overflows some timers
-_NEVER_SENT = "never sent"
-_IN_FLIGHT = "cancelled in flight"
 
 
 class Workers(Generic[K, V]):
@@ -69,7 +67,7 @@ class Workers(Generic[K, V]):
             self._timer = loop.call_later(min(deadline, _LONGEST), self._expire_next, deadline)
 
     async def has_news(self) -> bool:
-        """Wait for the next outcomes; False once all have been taken."""
+        """Wait for the next outcomes; return False once all have been taken."""
         while not self.done and self._bug is None and (self._tasks or self._starting):
             self._news.clear()
             await self._news.wait()
@@ -78,20 +76,20 @@ class Workers(Generic[K, V]):
         return bool(self.done)
 
     def take(self) -> Outcome[K, V]:
-        """Return the outcome that waits longest, which makes room for another."""
+        """Return the oldest outcome, and make room for another."""
         self._room.set()
         return self.done.popleft()
 
     def unsent(self) -> Iterator[Failure[K]]:
-        """Return the keys that a halted run has not started; raise what the source raised."""
+        """Yield a failure for each key that a halted run has not sent; raise the source's error."""
         if self._run.error is not None:
             for index, key in self._keys.rest():
-                yield Failure(index, key, self._unfinished(key, _NEVER_SENT), 0.0)
+                yield Failure(index, key, self._unfinished(key, NEVER_SENT), 0.0)
         if self._keys.error is not None:
             raise self._keys.error
 
     async def stop(self) -> None:
-        """End every worker, and wait until it has ended."""
+        """Cancel every worker, and wait until all have ended."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -111,7 +109,7 @@ class Workers(Generic[K, V]):
     # What the workers do.
 
     async def _work(self, item: tuple[int, K] | None) -> None:
-        """Call for a key, and then for one after the other until none is left."""
+        """Make the call for a key, then for one key after the other until none is left."""
         keys, run, flights = self._keys, self._run, self._flights
         if item is None:
             item = await self._take_key()
@@ -124,13 +122,13 @@ class Workers(Generic[K, V]):
                 try:
                     value = await self._func(key)
                 except FlashbackError as error:
-                    # The frames of a worker are of no use to the reader.
+                    # The frames of a worker would not help the caller.
                     failure = error.with_traceback(None)
                     outcome = Failure(index, key, failure, time.monotonic() - started)
                 except asyncio.CancelledError:
                     if self._stopped or not run.expired:
                         raise
-                    failure = self._unfinished(key, _IN_FLIGHT)
+                    failure = self._unfinished(key, CANCELLED)
                     outcome = Failure(index, key, failure, time.monotonic() - started)
                 else:
                     outcome = _make_success(index, key, value, time.monotonic() - started)
@@ -138,8 +136,8 @@ class Workers(Generic[K, V]):
                     flights.land(key, outcome)
             self.done.append(outcome)
             self._news.set()
-            # The reader of the outcomes sets the pace: a worker goes on once fewer outcomes wait
-            # than there are workers.
+            # The consumer sets the pace: a worker continues once fewer outcomes are waiting
+            # than ``concurrency``.
             while len(self.done) >= self._concurrency and not self._stopped:
                 self._room.clear()
                 await self._room.wait()
@@ -149,7 +147,7 @@ class Workers(Generic[K, V]):
             item = await self._take_key() if keys.plain is None else keys.next(keys.plain)
 
     async def _take_key(self) -> tuple[int, K] | None:
-        """Take the next key of an async source, which may have one for another worker too."""
+        """Take the next key of an async source, and start another worker for the one after it."""
         item = await self._keys.read()
         if item is not None:
             self._start_another()
@@ -167,7 +165,7 @@ class Workers(Generic[K, V]):
     def _start_another(self) -> None:
         """Start one more worker in the next iteration of the event loop.
 
-        In this one, a worker that begins to run as it is made would start the next one from
+        An eager task runs as it is created: in this iteration, it would start the next one from
         inside this worker.
         """
         if len(self._tasks) < self._concurrency and self._starting is None:
@@ -192,14 +190,14 @@ class Workers(Generic[K, V]):
     # The deadline.
 
     def _expire_next(self, deadline: float) -> None:
-        """End the run once all workers have begun: one cancelled before that loses its first key.
+        """Expire the run once all workers have begun: one cancelled earlier loses its first key.
 
         uvloop runs timers that are due before the tasks that are ready.
         """
         self._timer = asyncio.get_running_loop().call_soon(self._expire, deadline)
 
     def _expire(self, deadline: float) -> None:
-        """End the run, because its deadline has passed."""
+        """Halt the run and cancel its calls in flight, because its deadline has passed."""
         text = f"the deadline of the run, {seconds(deadline)}, passed"
         self._run.halt(DeadlineExceededError(text))
         self._run.expired = True

@@ -4,8 +4,9 @@ caller        makes a call, and is the only place that raises its error
 call          the call itself: admission, attempts, recovery, decoding
 record        its facts, errors and log lines
 retry         whether a failure is retried, when, and at what cost
-admission     who may send now: slots, pace, pauses
+admission     when a call may send: slots, rate limit, pauses
 deadlines     cancel scopes and their timer
 auth          sources of tokens
-client_state  what all event loops share; loop_state: what belongs to one
+client_state  what all views of a client share
+loop_state    what belongs to one event loop
 """

@@ -15,17 +15,17 @@ _SHORTEST_PAUSE = 0.1
 
 
 class Flow:
-    """The number of calls that may send at once, and the moment before which none may; pure.
+    """The number of calls that may send at once, and the moment before which none may.
 
     A throttled answer halves concurrency, once for all requests that were then in flight. Each
     full round of answers that are not throttled adds one.
     """
 
     def __init__(self, most: int) -> None:
-        self.slots = most  # how many calls may send at once now
-        self.active = 0  # how many do
+        self.slots = most  # calls that may send at once now
+        self.active = 0  # calls that are sending
         self.round = 0  # the round of a request sent now; a throttled answer ends a round
-        self.opens_at = 0.0  # no call sends before
+        self.opens_at = 0.0  # no call sends before this moment
         self._most = most
         self._window = float(most)
 
@@ -36,7 +36,7 @@ class Flow:
         self.active += 1
 
     def throttled(self, sent_in: int) -> None:
-        """Record an answer that throttles a request of that round."""
+        """Record that the server throttled a request sent in that round."""
         if sent_in == self.round:
             self.round += 1
             self._resize(max(1.0, self._window / 2))
@@ -51,7 +51,7 @@ class Flow:
         self.slots = int(window)
 
     def pause(self, now: float, seconds: float) -> bool:
-        """Let no call send for these seconds; return whether a pause begins."""
+        """Pause all calls for some seconds; return whether this begins a pause."""
         begins = self.opens_at <= now
         self.opens_at = max(self.opens_at, now + max(seconds, _SHORTEST_PAUSE))
         return begins
@@ -138,8 +138,8 @@ class Admission:
 def _pace(max_rate: float) -> AsyncLimiter:
     """Return a limiter under which no second sees more than 1.2 times the rate.
 
-    Its burst is a tenth of a second's worth, but at least one request. If that is much of the
-    rate, the pace is a little slower, so that a late request does not join the next one.
+    Its burst is a tenth of a second's worth, but at least one request. Below 5 requests
+    a second the pace is 5 % slower, so that a late request does not join the next one.
     """
     burst = max(1.0, max_rate / 10)
     slack = 1.05 if max_rate < 5 else 1.0

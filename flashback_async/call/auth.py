@@ -1,4 +1,4 @@
-"""The sources of tokens: a text, the environment, a file, or an async provider."""
+"""The sources of tokens: text, the environment, a file, or an async provider."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _LONGEST_FILE = 64 * 1024
 class TokenFile:
     """A file that holds the token, read when a client is made and when its token is rejected.
 
-    Write a new token to a temporary file and rename that, so that nobody reads half of it. What is
-    no regular file, such as a pipe of the shell, is read only once. White space around the token
-    is ignored.
+    Write a new token to a temporary file and rename that, so that the client never reads half of
+    it. Anything but a regular file, such as a shell's pipe, is read only once. White space around
+    the token is ignored.
 
     Args:
-        path: The file. It shows in no ``repr`` and no error.
+        path: The file. It appears in no ``repr`` and no error.
 
     Raises:
-        ConfigurationError: ``path`` is no path. A client that is made with the file raises it if
+        ConfigurationError: ``path`` is not a path. A client that is made with the file raises it if
             the file is missing, is empty, or holds no token.
     """
 
@@ -72,7 +72,7 @@ class TokenSource:
     def reject(self, secret: Secret) -> bool:
         """Record that the API rejected a token; return whether that is news.
 
-        One that can be renewed is forgotten, so that the next call fetches a new one.
+        A token that can be renewed is dropped, so that the next call fetches a new one.
         """
         is_news = self._rejected is not secret
         self._rejected = secret
@@ -83,7 +83,7 @@ class TokenSource:
     def is_worth_sending(self, secret: Secret, rejected: Secret) -> bool:
         """Return whether a token may be sent in place of one that was just rejected.
 
-        A provider is trusted to know; the same text in a file is the rejected token.
+        A provider may return the same text on purpose; a file with the same text was not renewed.
         """
         return self._sends_unchanged or secret.reveal() != rejected.reveal()
 
@@ -116,7 +116,7 @@ class TokenFetches:
     async def fetch(self) -> Fetched:
         """Return a new token.
 
-        A caller that is cancelled leaves the others theirs; the last to leave ends the fetch.
+        If a caller is cancelled, the fetch continues for the others, and ends with the last one.
         """
         fetch = self._fetch
         if fetch is None or fetch.task.done():
@@ -153,7 +153,7 @@ class TokenFetches:
 
 
 def seal(token: object) -> GivenToken | ConfigurationError | None:
-    """Return what was passed as a token such that no traceback shows it."""
+    """Return the argument ``token``, sealed so that no traceback shows it."""
     if token is None or isinstance(token, TokenFile) or callable(token):
         return token
     if isinstance(token, str):
@@ -186,7 +186,7 @@ def token_source(sealed: GivenToken | ConfigurationError | None) -> TokenSource:
 
 
 def problem_of_token(token: object) -> str | None:
-    """Return the rule that something breaks as a token, without showing it; None if it is one."""
+    """Return the rule for tokens that a value breaks, without showing it; None if it is valid."""
     if not isinstance(token, str):
         return f"must be text, not {type(token).__name__}"
     if not token:
@@ -205,7 +205,7 @@ def _from_environment() -> Secret | TokenFile:
         raise ConfigurationError(
             f"no token: pass token=..., or set {TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}"
         )
-    # The name stays out of this frame: some set the token there by mistake.
+    # The variable stays out of this frame, because it may hold the token itself by mistake.
     return TokenFile(os.environ[TOKEN_FILE_VARIABLE])
 
 
@@ -221,7 +221,7 @@ def _ask(provider: TokenProvider) -> Callable[[Executor], Awaitable[Fetched]]:
             return failure
         problem = problem_of_token(token)
         if problem:
-            return TokenProviderError(f"the token provider gave no usable token: it {problem}")
+            return TokenProviderError(f"the token provider returned no usable token: it {problem}")
         return Secret(token)
 
     return ask
@@ -252,7 +252,7 @@ def _file_source(file: TokenFile, name: str) -> TokenSource:
 
 
 def _read(file: TokenFile) -> _Content:
-    """Read a token file; no exception leaves, because its text and frames hold the path."""
+    """Return what a token file holds; never raise, because an exception would hold the path."""
     try:
         with Path(file.path).open("rb") as opened:
             is_regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
@@ -263,7 +263,7 @@ def _read(file: TokenFile) -> _Content:
         return _Content(None, "cannot be read: its path is not valid")
     if len(data) > _LONGEST_FILE:
         return _Content(None, f"holds no token: it is larger than {_LONGEST_FILE} bytes")
-    # A character that is no ASCII breaks the rule for tokens, however it is decoded.
+    # Characters outside ASCII break the rule for tokens, however they are decoded.
     token = Secret(data.decode("utf-8", "replace").strip())
     problem = problem_of_token(token.reveal())
     return (

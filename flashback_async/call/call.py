@@ -1,4 +1,4 @@
-"""One call: admission, attempts, and what its answer means."""
+"""One call: its admission, its attempts and the decoding of its answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flashback_async.errors import (
     RateLimitError,
     TokenProviderError,
 )
-from flashback_async.run import Run
+from flashback_async.run import CANCELLED, NEVER_SENT, Run
 from flashback_async.values import (
     Attempt,
     NoAnswer,
@@ -34,14 +34,14 @@ from flashback_async.values import (
 T = TypeVar("T")
 Reply = Response | NoAnswer
 
-# A longer body is decoded in a thread, so that the event loop goes on meanwhile.
+# Bytes; a longer body is decoded in a thread, so that it does not block the event loop.
 LONG_BODY = 2**20
 
 
 class Call:
     """One call, from its admission to its answer.
 
-    The time of a key in a bulk run begins when it is admitted: waiting for that costs it none.
+    In a bulk run, the wait for admission does not count toward the call's total time.
     """
 
     # Defaults for the common case; set on the instance only when a call departs from it.
@@ -93,7 +93,7 @@ class Call:
         """Return the error of a call that was cancelled because its run's deadline passed."""
         if not self._run.expired:
             return None
-        return self._record.complete(self._run.share("cancelled in flight"))
+        return self._record.complete(self._run.share(CANCELLED))
 
     # One exchange.
 
@@ -105,7 +105,7 @@ class Call:
                 return self._outlasted_by_pause()
             try:
                 if self._run.error is not None:
-                    how = "not sent again" if self._record.attempts else "never sent"
+                    how = "not sent again" if self._record.attempts else NEVER_SENT
                     return NoAnswer(self._run.share(how))
                 secret = self._state.tokens.kept or await self._fetch_token()
                 if isinstance(secret, TokenProviderError):
@@ -121,7 +121,7 @@ class Call:
                     raise
                 reply = self._record.timed_out(self._timeout.attempt)
             finally:
-                # Only now, so that the next call in this slot knows what the answer taught.
+                # Left only after the answer has changed the limits that the next call meets.
                 admission.leave()
             if isinstance(reply, NoAnswer):
                 if reply.retry is Retry.RECALLED:
@@ -146,7 +146,7 @@ class Call:
         return await self._loop_state.tokens.fetch()
 
     def _begin_attempt(self, secret: Secret, fresh: bool) -> Attempt:
-        """Start the time of an attempt, or what is left of the call's."""
+        """Start an attempt, whose deadline is its own or the call's, whichever is earlier."""
         now = self._state.clock.monotonic()
         attempt_ends = now + self._timeout.attempt
         if attempt_ends < self._ends:
@@ -159,7 +159,7 @@ class Call:
         return attempt
 
     def _classify(self, response: Response, attempt: Attempt) -> Reply:
-        """Return data as it is, else the failure that it means; the client learns from both."""
+        """Return a response with data as it is, any other as a failure; adapt the flow to it."""
         flow = self._loop_state.admission.flow
         if answers.is_data(response.status, response.headers):
             flow.answered()
@@ -175,7 +175,7 @@ class Call:
         return failure
 
     def _throttle(self, failure: NoAnswer) -> None:
-        """Slow every call of the client down, and pause all if the server named a time."""
+        """Reduce the client's concurrency, and pause all calls if the server named a time."""
         admission = self._loop_state.admission
         admission.flow.throttled(self._round)
         if not 0 < failure.pause <= self._policy.max_retry_after:
@@ -185,7 +185,7 @@ class Call:
             self._record.log_pause(admission.pause_left())
 
     def _reject(self, error: AuthenticationError) -> None:
-        """Record that the token was rejected; a run whose token cannot be renewed ends."""
+        """Record that the token was rejected, and halt a run if the token cannot be renewed."""
         tokens = self._state.tokens
         is_news = tokens.reject(self._record.secret)
         if is_news:
@@ -215,7 +215,7 @@ class Call:
                     return reply
         finally:
             retries.settle(record.attempts, succeeded=isinstance(reply, Response))
-        if retries.stopped_by_budget and budget.begins_to_be_empty():
+        if retries.stopped_by_budget and budget.should_log_empty():
             record.log_empty_budget()
         if self._run.waits_apart and 0 < reply.pause >= self._patience():
             paused = self._outlasted_by_pause()
@@ -223,7 +223,7 @@ class Call:
         return reply
 
     async def _repeat_for_free(self, reply: Reply) -> Reply:
-        """Repeat an exchange that was no real attempt: on a dead connection, or an old token."""
+        """Repeat, without a back-off, an exchange on a dead connection or with an old token."""
         if isinstance(reply, NoAnswer) and reply.retry is Retry.STALE and self._may_resend():
             self._resent = True
             reply = await self._exchange(fresh=True)
@@ -235,7 +235,7 @@ class Call:
         return not self._resent and self._policy.max_attempts > 1
 
     async def _renew_token(self, rejected: NoAnswer) -> Reply:
-        """Return the reply to a new token; if there is none, the rejection stands."""
+        """Return the reply to a new token, or the rejection if there is no new one."""
         tokens = self._state.tokens
         if self._refreshed or not tokens.can_refresh:
             return rejected
@@ -271,7 +271,7 @@ class Call:
         decode: Callable[[bytes], T],
         errors_in: Callable[[T], Iterable[FlashbackError]] | None,
     ) -> T:
-        """Decode a long answer beside the event loop, without a deadline: it has all arrived."""
+        """Decode a long answer in a thread; no deadline applies, because all of it has arrived."""
         self._record.phase = Phase.DECODE
         self._scope.move(None, Cause.TOTAL)
         loop, threads = self._loop_state.loop, self._loop_state.threads
@@ -295,7 +295,7 @@ class Call:
         return value
 
     def _distrust_connection(self) -> None:
-        """Keep a connection from reuse: its next answer may be another call's as well."""
+        """Prevent the reuse of a connection that may mix up the answers to calls."""
         attempt = self._record.attempt
         if attempt is not None and attempt.connection is not None:
             attempt.connection.force_close()

@@ -1,4 +1,4 @@
-"""The one place that makes a call of a client, and the one place that raises its error."""
+"""The one place that makes calls, and that raises their errors to the user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Caller:
-    """Calls under the options of one view of a client."""
+    """The calls of one view of a client, under its options."""
 
     def __init__(self, state: ClientState, timeout: Timeout, retry: RetryPolicy) -> None:
         self.state = state
@@ -36,8 +36,8 @@ class Caller:
         """Return the decoded answer to a request, or raise the one error that ends the call.
 
         ``run`` is the bulk run that the call is part of. ``errors_in`` returns the errors inside
-        a decoded answer, of items that failed alone. ``since`` is the moment at which the call's
-        time began, if that was earlier.
+        a decoded answer, of items that failed on their own. ``since`` is the moment at which the
+        call's total time began, if that was earlier.
         """
         failure: BaseException
         call = None
@@ -56,7 +56,7 @@ class Caller:
         except BaseException as error:  # a bug, or an exception of a borrowed session's hook
             error.__cause__ = None
             failure = error
-        # The frames and causes of the libraries below hold the header with the token.
+        # Frames and causes of the libraries below hold the header with the token.
         failure.__context__ = None
         try:
             raise failure.with_traceback(None)

@@ -1,4 +1,4 @@
-"""What all views of a client share, and what outlives the event loop."""
+"""The state that all views of a client share, and that outlives an event loop."""
 
 from __future__ import annotations
 

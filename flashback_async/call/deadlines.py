@@ -1,4 +1,4 @@
-"""One cancel scope for attempt, total time and close, and one timer for the scopes of a loop."""
+"""The cancel scope of a call, and the timer that all scopes of an event loop share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CancelScope:
     """A block of the running task that is cancelled when its deadline passes.
 
     The deadline may be moved, with another cause each time. The scope absorbs the cancellation
-    that it caused itself. Any other passes through, also when both arrive at once.
+    that it caused itself. Any other passes through, even if both arrive at once.
     """
 
     deadline: float | None = None
@@ -43,7 +43,7 @@ class CancelScope:
     def move(self, deadline: float | None, cause: Cause) -> None:
         """Set the moment at which the task is cancelled, and why; None sets none."""
         if self.cancelled_by is not None:
-            # The attempt ended in spite of the cancellation, or held it back.
+            # The attempt ended in spite of the cancellation, or suppressed it.
             self.absorb(Cause.ATTEMPT)
         self.deadline = deadline
         self._cause = cause
@@ -67,7 +67,7 @@ class CancelScope:
             self.cancelled_by = cause
 
     def absorb(self, cause: Cause) -> bool:
-        """Take a cancellation back; return whether this scope, for this cause, sent all of it."""
+        """Withdraw a cancellation for this cause; return whether it was the only one."""
         if self.cancelled_by is not cause:
             return False
         self.cancelled_by = None
@@ -106,7 +106,7 @@ class DeadlineTimer:
         self.left = asyncio.Event()
 
     async def close(self) -> None:
-        """Cancel every call but one that the closing task itself makes, and wait for their end."""
+        """Cancel every call except those of the closing task itself, and wait until they end."""
         self.closing = True
         own = asyncio.current_task()
         while others := [scope for scope in self.scopes if not scope.belongs_to(own)]:
@@ -117,7 +117,7 @@ class DeadlineTimer:
         self._stop()
 
     def wake_at(self, when: float) -> None:
-        """Look at the scopes when this moment comes."""
+        """Schedule a check of all deadlines for this moment."""
         self._stop()
         self.wakes_at = when
         delay = max(_GRAIN, when - self._monotonic())
@@ -130,7 +130,7 @@ class DeadlineTimer:
         self.wakes_at = math.inf
 
     def _sweep(self) -> None:
-        """Cancel every scope whose deadline has passed; wake again for the earliest other one."""
+        """Cancel every scope whose deadline has passed; schedule a check for the next one."""
         self._stop()
         now = self._monotonic()
         for scope in self.scopes:

@@ -1,4 +1,4 @@
-"""What belongs to one event loop, and is replaced as a whole with it."""
+"""The state that belongs to one event loop, and is replaced as a whole with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from flashback_async.values import Clock, Transport
 
 _THREADS = 4
 
-# A forked child inherits these. Asking for the process id in every call would cost a system call.
+# States that a forked child inherits, and must not use. Comparing process ids in every call
+# would cost a system call.
 _alive: WeakSet[LoopState] = WeakSet()
 
 
@@ -41,8 +42,8 @@ class LoopState:
         self.transport = transport
         self.admission = Admission(limits.max_concurrency, limits.max_rate, clock)
         self.timer = DeadlineTimer(self.loop, clock.monotonic)
-        # Threads of our own, because the application may keep those of the loop busy. They are
-        # started when they are needed.
+        # Threads of our own, because the application may keep the loop's busy. Each is started
+        # when it is first needed.
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="flashback")
         self.tokens = TokenFetches(tokens, self.threads)
         self.closed = False
@@ -51,7 +52,7 @@ class LoopState:
         _alive.add(self)
         self.transport.open()
         self._guard = _close_before_loop(self)
-        # The first step runs to the yield without waiting; from then on the loop knows the guard.
+        # The first step reaches the yield without waiting, and registers the guard with the loop.
         with suppress(StopIteration):
             self._guard.__anext__().send(None)
 
@@ -85,7 +86,7 @@ class LoopState:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the loop is gone, or has closed this state on its way out."""
+        """Whether the loop is closed, or has closed this state as it shut down."""
         return self.closed or self.loop.is_closed()
 
     async def close(self) -> None:
@@ -103,13 +104,13 @@ class LoopState:
             await self.transport.close()
 
     def abandon(self) -> None:
-        """Let the loop close this state soon, because nobody is left to wait for it."""
+        """Schedule this state's closing on its loop, because no caller is left to await it."""
         if not self.is_stale:
             self.loop.call_soon_threadsafe(_close_in_task, self)
 
 
 async def _close_before_loop(loop_state: LoopState) -> AsyncGenerator[None, None]:
-    """Close the state at the last moment that its loop allows: as it ends its generators."""
+    """Close the state when its loop shuts down its async generators, if it is still open."""
     try:
         yield
     finally:
@@ -117,7 +118,7 @@ async def _close_before_loop(loop_state: LoopState) -> AsyncGenerator[None, None
             await loop_state.shut()
 
 
-# A loop refers to its tasks weakly.
+# An event loop keeps only weak references to its tasks.
 _closing: set[asyncio.Task[None]] = set()
 
 

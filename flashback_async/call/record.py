@@ -1,4 +1,4 @@
-"""What is known of a call: its errors and its log lines say it."""
+"""The facts of one call, and the errors and log lines that report them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Phase(Enum):
 
 
 class CallRecord:
-    """The facts of one call, which complete its errors and its log lines."""
+    """The facts of one call, from which its errors and log lines are made."""
 
     # Defaults for the common case; set on the instance only when a call departs from it.
     phase = Phase.BEGIN
@@ -49,7 +49,7 @@ class CallRecord:
         self._clock = clock
         self._began = began
 
-    # What happens to the call.
+    # The progress of the call.
 
     def begin_attempt(self, attempt: Attempt, secret: Secret) -> None:
         self.phase = Phase.ATTEMPT
@@ -71,14 +71,14 @@ class CallRecord:
 
     @property
     def secret(self) -> Secret:
-        """The token that the last attempt sent, and that its answer may hold."""
+        """The token that the last attempt sent, and that its answer may echo."""
         assert self._secret is not None  # noqa: S101 - an attempt has begun
         return self._secret
 
-    # Its errors.
+    # The call's errors.
 
     def complete(self, error: FlashbackError, response: Response | None = None) -> FlashbackError:
-        """Add to an error which call it ended, and which answer it is about; return it."""
+        """Add the facts of the call, and of an answer, to an error; return the error."""
         error.operation = self._request.operation
         error.bucket_id = self._request.bucket_id
         error.attempts = self.attempts
@@ -100,12 +100,12 @@ class CallRecord:
 
     def paused(self, pause: float) -> NoAnswer:
         """Return the failure of a call that has less time than the server's pause."""
-        text = f"the server asked for a pause of {pause:.2f} s more, longer than the time left"
+        text = f"the server asked for a pause of another {pause:.2f} s, longer than the time left"
         error = RateLimitError(text, status=429, retry_after=pause)
         return NoAnswer(self._after_last_error(error))
 
     def cut_off(self, cause: Cause | None, total: float) -> FlashbackError:
-        """Return the error of a call that was ended outside of its attempts."""
+        """Return the error of a call that ran out of time, or whose client was closed."""
         where = self.phase.value
         if self.phase is Phase.ATTEMPT and self.attempt is not None:
             where = f"in attempt {self.attempts}, {self.attempt.progress()}"
@@ -119,7 +119,7 @@ class CallRecord:
             error._remark(f"before that: {self.last_error}")
         return error
 
-    # Its log lines.
+    # The call's log lines.
 
     def log_retry(self, failure: NoAnswer, wait: float) -> None:
         if logger.isEnabledFor(logging.INFO):
@@ -156,7 +156,7 @@ class CallRecord:
     ) -> None:
         """Log a line that begins with the operation; the record carries the facts.
 
-        They are no ``extra``, because that raises KeyError for a name which the application's
+        They are not passed as ``extra``, which raises KeyError for a name that the application's
         record factory has set.
         """
         if not logger.isEnabledFor(level):

@@ -1,4 +1,4 @@
-"""Whether a failed request is retried, after which back-off, and at what cost."""
+"""The decision whether a failed request is retried, when, and at what cost."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Budget:
             self._logged_empty = False
 
     def reward(self) -> None:
-        """Deposit what a success earns."""
+        """Deposit the tokens that a success earns."""
         if self.tokens < _CAPACITY:
             self.deposit(_REWARD)
 
-    def begins_to_be_empty(self) -> bool:
-        """Return whether this is the first such question since the budget was full."""
+    def should_log_empty(self) -> bool:
+        """Return whether to log that the budget is empty: once, until it was full again."""
         logged, self._logged_empty = self._logged_empty, True
         return not logged
 
@@ -49,8 +49,8 @@ class Budget:
 class Retries:
     """The retries of one call, as tenacity's strategies decide them.
 
-    ``time_left`` returns the seconds that the call has left, ``patience`` the seconds that it can
-    wait while the server asks for a pause.
+    ``time_left`` returns the seconds that the call has left. ``patience`` returns the seconds that
+    it can wait while the server asks for a pause.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Retries:
             retry_error_callback=self._explain_stop,
         )
         self._retrying.begin()
-        # One for each call: a shared state would mix up concurrent calls.
+        # Each call has its own state, because a shared one would mix up concurrent calls.
         self._state = tenacity.RetryCallState(self._retrying, None, (), {})
 
     def next_wait(self, failure: NoAnswer, sent: int) -> float | None:
@@ -103,7 +103,7 @@ class Retries:
         return float(action)
 
     def settle(self, sent: int, *, succeeded: bool) -> None:
-        """Deposit the cost of all retries after a success, else the cost of an unsent one."""
+        """Deposit the cost of all retries after a success, else that of a retry not sent."""
         if succeeded:
             self._budget.deposit(self._paid)
         elif sent == self._sent_before:

@@ -59,7 +59,7 @@ def status(ids: Sequence[str] | None, options: Options) -> int:
 @bucket_arguments(all_by_default=True)
 @shared_options
 def stats(ids: Sequence[str] | None, options: Options) -> int:
-    """Show how much was uploaded to buckets and downloaded from them; of all, without ids.
+    """Show how much was uploaded to buckets and downloaded from them; without ids, for all.
 
     With "-", ids are read from standard input, one a line; blank lines and lines that start
     with # are skipped.

@@ -54,7 +54,7 @@ async def _explore(buckets: int, *, shows_bar: bool) -> Findings:
 
 
 def _cause_incidents(sandbox: Sandbox) -> None:
-    """Take all nodes of one bucket offline, and let every request for another one fail."""
+    """Take all nodes of one bucket offline, and make every request for another one fail."""
     down, broken = sandbox.bucket_ids[0], sandbox.bucket_ids[-1]
     for ip in sandbox.node_ips(down):
         sandbox.set_state(down, ip, "OFFLINE")

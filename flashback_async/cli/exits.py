@@ -1,4 +1,4 @@
-"""Exit codes, and what decides the one of a run."""
+"""Exit codes, and the rules that choose the one of a run."""
 
 from __future__ import annotations
 

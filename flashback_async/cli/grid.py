@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command; rich itself would end the process with code 1."""
+        """Raise the error for the command; rich itself would end the process with code 1."""
         raise BrokenPipeError
 
 
@@ -52,7 +52,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def _usable_environment() -> dict[str, str]:
-    """Return the environment without a size of the terminal that no terminal has."""
+    """Return the environment without an impossible size of the terminal."""
     environment = dict(os.environ)
     for name in ("COLUMNS", "LINES"):
         if not re.fullmatch(r"0*[1-9][0-9]{0,5}", environment.get(name, ""), re.ASCII):

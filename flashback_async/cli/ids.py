@@ -47,7 +47,7 @@ class IdStream:
         raise StopAsyncIteration
 
     def late(self) -> AsyncIterator[str]:
-        """Yield the ids that nobody has taken; an input that has not ended gets little time."""
+        """Yield the ids that the run has not taken; an unfinished input gets little time."""
         if self._stdin is None:
             self._stdin = StandardInput()
         self._stdin.hurry()

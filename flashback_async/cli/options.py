@@ -15,7 +15,7 @@ Command = Callable[..., int]
 
 
 def bucket_arguments(*, all_by_default: bool = False) -> Callable[[Command], Command]:
-    """Let a command take ids or ``--all``, as one `ids`: None means all buckets."""
+    """Add ids and ``--all`` to a command, as one argument `ids`: None means all buckets."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -44,7 +44,7 @@ def parse_days(
     """Return the days that the values of an option name.
 
     Raises:
-        click.BadParameter: One of them names none.
+        click.BadParameter: One of them names no day.
     """
     return tuple(_day(value, parameter) for value in values)
 
@@ -139,7 +139,7 @@ _OPTIONS = (
 
 
 def shared_options(command: Command) -> Command:
-    """Give a command the shared options, which it takes as one `options`."""
+    """Add the shared options to a command, as one argument `options`."""
 
     @functools.wraps(command)
     def packed(**values: Any) -> int:

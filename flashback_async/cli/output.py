@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
-from flashback_async import Outcome
-from flashback_async.cli.records import View, json_value
+from flashback_async import Outcome, to_json
+from flashback_async.cli.records import View
 from flashback_async.cli.threads import in_thread
 
 _MOST_WAITING = 256  # lines; with more, the run waits for the reader of the output
@@ -34,15 +33,10 @@ class Writer(Protocol):
 def make_writer(form: str, view: AnyView) -> Writer:
     """Return a writer of a format."""
     if form == "jsonl":
-        return _Lines(lambda outcome: json_text(view.record_of(outcome)) + "\n")
+        return _Lines(lambda outcome: to_json(outcome) + "\n")
     if form == "csv":
         return _Lines(lambda outcome: _csv_text(view.csv_lines(outcome)), view)
     return _Whole(view, as_table=form == "table")
-
-
-def json_text(record: object) -> str:
-    """Return JSON text on one line that no terminal acts on."""
-    return json.dumps(record, default=json_value).replace("\x7f", "\\u007f")
 
 
 def _csv_text(lines: Iterable[Iterable[object]]) -> str:
@@ -122,6 +116,6 @@ class _Whole:
             tables.show(self._view, self._outcomes)
             return
         ordered = sorted(self._outcomes, key=lambda outcome: outcome.index)
-        records = [json_text(self._view.record_of(outcome)) for outcome in ordered]
+        records = [to_json(outcome) for outcome in ordered]
         sys.stdout.write("[" + ",".join(f"\n{record}" for record in records) + "\n]\n")
         sys.stdout.flush()

@@ -74,7 +74,7 @@ def _run(poll: _Poll, ids: Sequence[str] | None, options: Options) -> int:
             run_loop(_write_all(poll, wanted, tally, writer, options))
         writer.finish()
         unread = isinstance(wanted, IdStream) and wanted.unread
-        summary.tell(
+        summary.write(
             tally, poll.view, quiet=options.quiet, in_full=options.form == "table", unread=unread
         )
         return tally.code()

@@ -1,9 +1,8 @@
-"""The JSON records and CSV lines of each resource: exact and complete."""
+"""The keys and CSV lines of each resource: exact and complete."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -17,6 +16,7 @@ from flashback_async import (
     FlashbackError,
     NodeStatus,
     Outcome,
+    to_dict,
 )
 from flashback_async.cli import text
 
@@ -31,20 +31,11 @@ class View(Generic[K, V]):
     noun: str
     key_names: tuple[str, ...]
     key: Callable[[K], tuple[str, ...]]
-    record: Callable[[V], dict[str, object]]
     item: type  # the attrs class of what one CSV line or table row holds
     items: Callable[[V], Sequence[Any]]
 
     def label(self, key: K) -> str:
         return text.printable(" ".join(self.key(key)))
-
-    def record_of(self, outcome: Outcome[K, V]) -> dict[str, object]:
-        """Return an outcome as a JSON object."""
-        key = dict(zip(self.key_names, self.key(outcome.key), strict=True))
-        if outcome.error is not None:
-            return {**key, "error": _error_record(outcome.error)}
-        # The id that was asked for comes first, and replaces the one in the answer.
-        return key | self.record(outcome.unwrap()) | key
 
     def csv_header(self) -> list[str]:
         return [*self.key_names, *self._csv_fields(), "error"]
@@ -57,8 +48,8 @@ class View(Generic[K, V]):
         if outcome.error is not None:
             return [[*key, *blank, reason(outcome.error)]]
         lines = [
-            [*key, *(_csv_value(getattr(item, name)) for name in fields), None]
-            for item in self.items(outcome.unwrap())
+            [*key, *(_csv_value(record[name]) for name in fields), None]
+            for record in to_dict(self.items(outcome.unwrap()))
         ]
         return lines or [[*key, *blank, None]]
 
@@ -77,41 +68,14 @@ def words(error: FlashbackError) -> str:
     return text.printable(str(error.args[0]) if error.args else type(error).__name__)
 
 
-def json_value(value: object) -> object:
-    """Return the JSON form of a value for which `json` has none.
-
-    Raises:
-        TypeError: There is no such form.
-    """
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _error_record(error: FlashbackError) -> dict[str, object]:
-    details = ("status", "code", "request_id", "retry_after", "attempts")
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        **{name: getattr(error, name, None) for name in details},
-    }
-
-
 def _csv_value(value: object) -> object:
-    if isinstance(value, datetime):
-        return json_value(value)
     return text.printable(value) if isinstance(value, str) else value
-
-
-def _fields(item: Any) -> dict[str, object]:
-    return attrs.asdict(item, recurse=False)
 
 
 STATUS: View[str, BucketStatus] = View(
     noun="bucket",
     key_names=("bucket_id",),
     key=lambda bucket_id: (bucket_id,),
-    record=lambda status: {"nodes": [_fields(node) for node in status.nodes]},
     item=NodeStatus,
     items=lambda status: status.nodes,
 )
@@ -120,7 +84,6 @@ STATS: View[str, BucketStats] = View(
     noun="bucket",
     key_names=("bucket_id",),
     key=lambda bucket_id: (bucket_id,),
-    record=_fields,
     item=BucketStats,
     items=lambda stats: [stats],
 )
@@ -129,7 +92,6 @@ NODE_STATS: View[BucketDay, list[DailyNodeStats]] = View(
     noun="bucket day",
     key_names=("bucket_id", "day"),
     key=lambda key: (key.bucket_id, key.day.isoformat()),
-    record=lambda nodes: {"nodes": [_fields(node) for node in nodes]},
     item=DailyNodeStats,
     items=lambda nodes: nodes,
 )

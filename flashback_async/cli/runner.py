@@ -26,7 +26,7 @@ def guarded(work: Callable[[], int], deadline: Deadline) -> int:
     try:
         return work()
     except KeyboardInterrupt:
-        drop_output()  # at exit, Python would wait for a reader that never comes
+        drop_output()  # or Python would wait at exit for a reader that does not read
         say("interrupted")
         return Exit.INTERRUPTED
     except FlashbackError as error:

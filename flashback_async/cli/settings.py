@@ -50,7 +50,7 @@ def make_client(options: Options) -> FlashbackClient:
 
 
 def make_timeout(options: Options, left: float | None = None) -> Timeout:
-    """Make the time limits of a call, which also ends once the seconds that are left are over."""
+    """Return the time limits of a call, which ends after the ``left`` seconds at the latest."""
     attempt, total = options.timeout, 3 * options.timeout
     return Timeout(
         total=total if left is None else min(total, left),
@@ -70,6 +70,6 @@ def naming_options(options: Options) -> Iterator[None]:
         if options.base_url is None:
             names["base_url"] = "FLASHBACK_BASE_URL"
         for setting, name in names.items():
-            # Only its first place: the rest of the message may quote what the user wrote.
+            # Only the first occurrence, because the rest of the message may quote the user.
             message = re.sub(rf"\b{re.escape(setting)}(?!\w)", name, message, count=1)
         raise type(error)(message) from None

@@ -20,7 +20,7 @@ from flashback_async.cli.threads import in_thread
 _CHUNK = 65_536
 _LONGEST_LINE = 10_000
 
-# What a run that has ended still grants an input that may never end.
+# Limits on an input that may never end, once its run has ended.
 _PATIENCE = 1.0  # seconds of waiting, in all
 _MOST_LATE = 200_000  # ids
 
@@ -28,8 +28,8 @@ _MOST_LATE = 200_000  # ids
 class StandardInput:
     """The ids on standard input, read as they are asked for.
 
-    A call of `read` may be cancelled, and no id is lost: its thread reads on, and the next call
-    takes what that has read.
+    A cancelled call of `read` loses no id: its thread reads on, and the next call takes what it
+    has read.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class StandardInput:
             say("Reading bucket ids, one a line, until the end of input (Ctrl-D).")
         # The raw stream returns what has arrived, and has no lock for a thread to hold at exit.
         self._raw: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
-        # Bytes that are no UTF-8 become characters that no id may hold: only that line fails.
+        # Bytes that are not UTF-8 become characters that no id may hold: only that line fails.
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
         self._line = ""  # the last one, while its end has not arrived
         self._ids: deque[str] = deque()
@@ -98,8 +98,8 @@ class StandardInput:
 
 
 def _is_file(stream: Any) -> bool:
-    """Return whether a stream is a file on disk, which has an end and never lets one wait."""
+    """Return whether a stream is a file on disk, which has an end and never blocks."""
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-    except OSError:  # a stand-in without a descriptor
+    except OSError:  # a replacement without a descriptor
         return True

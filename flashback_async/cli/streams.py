@@ -76,7 +76,7 @@ class _PatientOutput(io.FileIO):
 def _prepared(stream: TextIO) -> TextIO:
     """Return a stream that writes everything, and any character, whatever its encoding."""
     if not isinstance(stream, io.TextIOWrapper):
-        return stream  # a stand-in, such as a test has
+        return stream  # a replacement, such as that of a test
     # No character that the terminal's encoding lacks may end a run.
     stream.reconfigure(errors="backslashreplace")
     buffer = stream.buffer

@@ -9,7 +9,7 @@ from flashback_async.cli.output import AnyView
 from flashback_async.cli.records import reason, words
 
 
-def tell(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool, unread: bool) -> None:
+def write(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool, unread: bool) -> None:
     """Write the summary.
 
     Args:

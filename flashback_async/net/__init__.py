@@ -1,0 +1,1 @@
+"""The transport of requests and answers over aiohttp."""

@@ -1,4 +1,4 @@
-"""The one place where aiohttp's errors become ours; nothing of aiohttp's goes along."""
+"""The translation of aiohttp's errors, of which ours keep no object and no traceback."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _not_connected(error: aiohttp.ClientConnectorError, route: Route) -> NoAnswe
         text = f"the TLS handshake with {route.peer} failed: {reason}"
     else:
         text = f"no connection to {route.peer}: {reason}"
-    # A process out of descriptors only makes it worse by trying again.
+    # Retries only make it worse if the process has no descriptors left.
     local = error.os_error.errno in (errno.EMFILE, errno.ENFILE)
     return NoAnswer(errors.ConnectError(text), Retry.NEVER if local else Retry.TRANSIENT)
 
@@ -121,7 +121,7 @@ def _is_unconfirmed(attempt: Attempt) -> bool:
     """Return whether a server may have refused the TLS 1.3 handshake of a new connection.
 
     It checks the client's certificate after the client has begun to send, and confirms the
-    handshake with a session ticket. Its refusal may get lost on the way.
+    handshake with a session ticket. Its refusal may be lost on the way.
     """
     tls = attempt.tls
     if tls is None or tls.version() != "TLSv1.3":
@@ -131,7 +131,7 @@ def _is_unconfirmed(attempt: Attempt) -> bool:
 
 
 def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> NoAnswer:
-    """Return the failure of a body that ended early, of an unknown encoding, or of no HTTP."""
+    """Return the failure of a body that ended early, a bad encoding, or malformed HTTP."""
     cause = _first_cause(error)
     text = getattr(cause, "message", "") or str(cause)
     if isinstance(cause, ContentEncodingError):
@@ -139,12 +139,12 @@ def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> NoAns
         return NoAnswer(errors.DecodeError(f"the content encoding cannot be undone: {shown}"))
     if isinstance(cause, OSError) or text.startswith("Not enough data"):
         return _lost_in_answer(error, attempt)
-    # The rest of the text is what was read, which may be a header with a secret.
+    # The rest of the text quotes what was read, which may be a header with a secret.
     rule = re.split(r" when reading|: b['\"]|:?\n", text, maxsplit=1)[0]
-    told = f"malformed HTTP: {answers.escape(redact(rule, secret), 80)}"
+    message = f"malformed HTTP: {answers.escape(redact(rule, secret), 80)}"
     if "Expected HTTP/" in text:
-        told = f"not HTTP: the answer starts with {_sample(text, secret)}"
-    return NoAnswer(errors.ProtocolError(told))
+        message = f"not HTTP: the answer starts with {_sample(text, secret)}"
+    return NoAnswer(errors.ProtocolError(message))
 
 
 # The part of aiohttp's text that shows the bytes which its parser could not read.
@@ -152,7 +152,7 @@ _UNREAD = re.compile(r"""\n\s*(b(['"]).*\2)\n""")
 
 
 def _sample(text: str, secret: Secret) -> str:
-    """Return the first of the bytes that were no HTTP."""
+    """Return the first bytes of an answer that is not HTTP."""
     shown = _UNREAD.search(text)
     data = ast.literal_eval(shown[1]) if shown else b""
     return ascii(redact(data.decode("latin-1"), secret)[:32])
@@ -181,7 +181,7 @@ def _lost_in_answer(error: BaseException, attempt: Attempt) -> NoAnswer:
         where = f"after {attempt.received}{expected} bytes of the body"
     else:
         where = "before response"
-    # If a body is lost, aiohttp says only in words how.
+    # aiohttp names a reset within a body only in its message.
     reset = "ConnectionResetError" in str(error) or (
         isinstance(error, OSError) and error.errno == errno.ECONNRESET
     )

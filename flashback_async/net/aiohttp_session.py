@@ -1,4 +1,4 @@
-"""aiohttp's sessions: the own one with its differences, and the checks of a borrowed one."""
+"""The client's own aiohttp session, and how it differs from a plain one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-# Half of what may be buffered beyond a limit before the server is held back.
+# Bytes; aiohttp buffers up to twice as many before it stops reading.
 _READ_BUFFER = 64 * 1024
 
-# The attempt of the running exchange, because aiohttp passes nothing of a request's own through.
+# The current attempt, for the connector, to which aiohttp passes no data of a request.
 CURRENT: ContextVar[Attempt] = ContextVar("flashback_async.attempt")
 
 
@@ -78,11 +78,11 @@ class Dropped(Exception):
 
 
 class Recalled(Exception):
-    """A request was recalled before it was sent."""
+    """The recall of a request that has not been sent yet."""
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response whose loss aiohttp does not answer with a second request of its own."""
+    """A response after whose loss aiohttp does not resend the request on its own."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         try:
@@ -95,7 +95,7 @@ _connect = aiohttp.TCPConnector.connect  # ``super()`` would be looked up for ev
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A connector that tells new from used connections and never reuses a dirty one.
+    """A connector that distinguishes new from used connections and never reuses a dirty one.
 
     The client's own admission limits how many connections there are.
     """
@@ -111,8 +111,8 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Connection:
         attempt = CURRENT.get()
         if self._in_flight.count > 1:
-            # Requests that are ready wait here for each other and then leave back to back,
-            # which wakes the server and the network less often.
+            # Ready requests wait here for each other and then leave back to back. This wakes
+            # the server and the network less often.
             await asyncio.sleep(0)
         while True:
             try:
@@ -138,7 +138,7 @@ class _Connector(aiohttp.TCPConnector):
             return connection
 
     def _remember(self, handler: ResponseHandler) -> None:
-        """Record that a connection is in use, and forget closed ones now and then."""
+        """Record that a connection was used, and drop closed ones now and then."""
         self._used.add(handler)
         if len(self._used) > self._most_used:
             self._used = {known for known in self._used if known.is_connected()}

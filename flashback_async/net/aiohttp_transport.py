@@ -1,4 +1,4 @@
-"""One exchange through aiohttp: the request that is sent, and the reading of its answer."""
+"""One exchange through aiohttp: sending the request, and reading its answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RECALLED = NoAnswer(errors.TransportError("the request was recalled"), Retry.RE
 
 
 class AiohttpTransport:
-    """Exchanges with one origin over an aiohttp session, an own or a borrowed one.
+    """Exchanges with one origin over the client's own aiohttp session, or a borrowed one.
 
     A borrowed session is never closed and never changed.
     """
@@ -123,13 +123,13 @@ class AiohttpTransport:
             CURRENT.reset(before)
 
     def _is_cut_by_session(self) -> bool:
-        """Return whether aiohttp alone cancelled the task, as a borrowed session was closed."""
+        """Return whether aiohttp alone cancelled the task, because its session was closed."""
         task = asyncio.current_task()
         closed = self._session is not None and self._session.closed
         return closed and task is not None and not task.cancelling()
 
     async def _gets_ready(self, attempt: Attempt) -> bool:
-        """Wait for other requests, as the own session does at a later, better moment.
+        """Wait for other requests to be ready, as the own session does later, in its connector.
 
         Return False if the request was recalled meanwhile.
         """
@@ -142,7 +142,7 @@ class AiohttpTransport:
         """Return the URL of a target, which is encoded already, below the base URL."""
         if "?" in target:
             return URL(self._base_url + target, encoded=True)
-        # Spares every request the parsing of a URL.
+        # Cheaper than parsing a URL for every request.
         return self._base.with_path(self._prefix + target, encoded=True)
 
     def _headers(self, secret: Secret, *, has_body: bool) -> CIMultiDict[str]:
@@ -164,7 +164,7 @@ class AiohttpTransport:
     async def _read(
         self, response: aiohttp.ClientResponse, attempt: Attempt
     ) -> Response | NoAnswer:
-        """Return the answer with its body; of a body that is no data only the start is read."""
+        """Return the answer with its body; if that is not data, only its start is read."""
         status, headers = response.status, response.raw_headers
         attempt.head = Response(status, headers, b"")
         try:
@@ -187,7 +187,7 @@ class AiohttpTransport:
             raise
 
     def _failure(self, error: Exception, attempt: Attempt, secret: Secret) -> NoAnswer | None:
-        """Return why an exchange failed; None if the exception is a bug, or a hook's own."""
+        """Return why an exchange failed; None if the exception is a bug, or a trace hook's."""
         session = self._session
         if session is not None and session.closed:
             return NoAnswer(session_closed())  # whatever aiohttp raises after that
@@ -204,7 +204,7 @@ def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
 
 
 async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
-    """Return the body, or the start of one that passes the limit."""
+    """Return the body, or the start of one that exceeds the limit."""
     length = response.content_length
     if length is not None and length <= limit and "Content-Encoding" not in response.headers:
         return await response.read()

@@ -1,4 +1,4 @@
-"""What is checked of an aiohttp session that the client borrows."""
+"""The checks of an aiohttp session that the client borrows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_session(
     """Check a session that is to be borrowed, or None; ``proxy`` is the client's own.
 
     Raises:
-        ConfigurationError: It is no session, is closed, would replace the token, or would let a
+        ConfigurationError: It is not a session, is closed, would replace the token, or would let a
             proxy read a token.
     """
     if session is None:
@@ -48,7 +48,7 @@ def _default_proxy(session: aiohttp.ClientSession) -> Secret | None:
 
 
 def capacity(session: aiohttp.ClientSession | None, wanted: int) -> int:
-    """Return how many of the wanted requests at once a borrowed session has connections for.
+    """Return how many of the wanted requests a borrowed session has connections for at once.
 
     A request that waits for a connection inside aiohttp uses up its connect timeout.
     """
@@ -59,7 +59,7 @@ def capacity(session: aiohttp.ClientSession | None, wanted: int) -> int:
 
 
 def check_loop(session: aiohttp.ClientSession) -> None:
-    """Check that a borrowed session was made in the running loop; in another one it would hang.
+    """Check that a borrowed session was made in the running loop: in another it would hang.
 
     Raises:
         EventLoopError: It was not.

@@ -1,1 +1,1 @@
-"""What to ask: one module per resource of the API."""
+"""The resources of the API, one module each, and what their bulk calls share."""

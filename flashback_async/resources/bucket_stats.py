@@ -12,7 +12,7 @@ from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk import check_ids, naming
-from flashback_async.resources.lists import Lists, find, missing
+from flashback_async.resources.lists import Lists, find, not_found
 from flashback_async.values import Request
 
 _GET = "bucket_stats.get"
@@ -42,17 +42,17 @@ class BucketStatsResource:
     async def list(self, bucket_ids: Iterable[str] | None = None) -> builtins.list[BucketStats]:
         """List the counters of several buckets, or of all (``GET /bucket/stats``).
 
-        Ids are asked for in as few requests as their URLs allow, at once; the answers are
+        Ids are asked for in as few requests as their URLs allow, all at once. The answers are
         merged in the order of the ids. An id that is given twice is listed once. All of it is one
         call, with one ``Timeout.total``: for very many ids, ``get_many`` has time for each list.
 
         Args:
             bucket_ids: The buckets; None is every bucket that the token can see; an empty
-                iterable sends nothing and returns ``[]``. Ids that the API does not answer are
+                iterable sends nothing and returns ``[]``. Ids that the answer does not hold are
                 absent.
 
         Raises:
-            InvalidArgumentError: ``bucket_ids`` is one text, or an id breaks a rule; nothing
+            InvalidArgumentError: ``bucket_ids`` is a string, or an id breaks a rule; nothing
                 was sent.
             FlashbackError: The first failure of a request, by its class.
         """
@@ -75,20 +75,21 @@ class BucketStatsResource:
     ) -> Report[str, BucketStats]:
         """Get the counters of many buckets, with an outcome for each id in the order given.
 
-        Ids travel in lists. A missing one is a ``NotFoundError``. A list that is refused with
-        400, 403, 404 or 414 is halved until the culprit is alone; any other failure of a list is
-        the error of each id in it. An id that is given twice is asked for once.
+        Ids are sent in lists. One that the answer does not hold gets a ``NotFoundError``. A list
+        that is refused with 400, 403, 404 or 414 is halved until the bad id is alone. Any other
+        failure of a list is the error of each id in it. An id that is given twice is asked for
+        once.
 
         Args:
             bucket_ids: The buckets.
             concurrency: List requests at once, at least 1; never more than
-                ``Limits.max_concurrency``, which None stands for.
+                ``Limits.max_concurrency``, which is also the default.
             deadline: Seconds for the whole run; None sets no limit. Keys that have not finished
                 by then get a ``DeadlineExceededError``. If the server asks for a pause that
                 lasts longer, the waiting keys get a ``RateLimitError`` at once.
 
         Raises:
-            InvalidArgumentError: ``bucket_ids`` is one text or cannot be iterated, or an option
+            InvalidArgumentError: ``bucket_ids`` is a string or cannot be iterated, or an option
                 is out of its range.
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
@@ -105,8 +106,8 @@ class BucketStatsResource:
         """Get the counters of many buckets and yield each outcome as its list completes.
 
         A list request is sent when it is full or the source ends. An id in flight is not asked
-        for again. Leaving the loop cancels the calls in flight; a generator with a name is
-        closed with ``contextlib.aclosing``.
+        for again. Leaving the loop cancels the calls in flight; close a generator
+        that has a name with ``contextlib.aclosing``.
 
         Args:
             bucket_ids: The buckets, read lazily.
@@ -122,9 +123,9 @@ class BucketStatsResource:
 
 
 def _only(bucket_id: str, body: bytes) -> BucketStats:
-    """Return the one bucket that was asked for out of a list answer."""
+    """Return the bucket that was asked for from a list answer."""
     items = [(item.bucket_id, item) for item in decode_stats(body)]
     found = find([bucket_id], items).get(bucket_id)
     if found is None:
-        raise missing(bucket_id)
+        raise not_found(bucket_id)
     return found

@@ -1,4 +1,4 @@
-"""What the bulk calls of the resources share: a run of many calls of one client."""
+"""The base of the resources' bulk calls: a run of many calls of one client."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ AnyV = TypeVar("AnyV")
 
 @contextmanager
 def naming(operation: str, bucket_id: object = None) -> Iterator[None]:
-    """Name the call in an error that does not name one."""
+    """Name the call in an error that names none."""
     try:
         yield
     except FlashbackError as error:
         if error.operation is None:
-            label(error, operation, bucket_id)
+            name_call(error, operation, bucket_id)
         raise
 
 
-def label(error: FlashbackError, operation: str, bucket_id: object) -> None:
-    """Record in an error which call it ended; a bucket id that is no text is left out."""
+def name_call(error: FlashbackError, operation: str, bucket_id: object) -> None:
+    """Record in an error which call it ended; a bucket id that is not text is left out."""
     error.operation = operation
     error.bucket_id = bucket_id if isinstance(bucket_id, str) else None
 
@@ -158,14 +158,14 @@ class Calls(Bulk[K, V]):
 
     def _label(self, error: FlashbackError, key: K) -> None:
         # A key is an id, or a pair with one.
-        label(error, self._operation, getattr(key, "bucket_id", key))
+        name_call(error, self._operation, getattr(key, "bucket_id", key))
 
 
 def check_ids(bucket_ids: object) -> None:
-    """Check that ids come as an iterable: each id is checked when its turn comes.
+    """Check that ids are an iterable; each id is checked before its own call.
 
     Raises:
-        InvalidArgumentError: They come as one text, or cannot be iterated.
+        InvalidArgumentError: They are a string, or cannot be iterated.
     """
     _refuse_text(bucket_ids)
     if not isinstance(bucket_ids, Iterable):
@@ -184,5 +184,5 @@ def check_ids_or_async(bucket_ids: object) -> None:
 def _refuse_text(bucket_ids: object) -> None:
     if isinstance(bucket_ids, str | bytes | bytearray):
         raise InvalidArgumentError(
-            "bucket_ids must be an iterable of ids, not one text, whose letters would be polled"
+            "bucket_ids must be an iterable of ids, not a string, whose letters would be polled"
         )

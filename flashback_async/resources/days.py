@@ -1,4 +1,4 @@
-"""Days, which count in UTC."""
+"""Days in UTC, from dates, datetimes and text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def day_range(
         last: The last day; None is yesterday in UTC, the last day that has ended.
 
     Raises:
-        InvalidArgumentError: One of them is no day, or ``last`` lies before ``first``.
+        InvalidArgumentError: One of them is not a day, or ``last`` is before ``first``.
     """
     start = utc_day(first, "first")
     end = _yesterday() if last is None else utc_day(last, "last")
@@ -45,7 +45,7 @@ def utc_days(days: object) -> list[date]:
     """Return one day or several as dates.
 
     Raises:
-        InvalidArgumentError: One of them is no day, or there is none.
+        InvalidArgumentError: One of them is not a day, or there is none.
     """
     if isinstance(days, str | date) or not isinstance(days, Iterable):
         return [utc_day(days)]
@@ -58,7 +58,7 @@ def utc_day(value: object, name: str = "day") -> date:
     """Return a day as a date; ``name`` is the argument that the message names.
 
     Raises:
-        InvalidArgumentError: It is no day.
+        InvalidArgumentError: It is not a day.
     """
     if isinstance(value, str):
         value = _parsed(value, name)
@@ -86,7 +86,7 @@ def _utc_date(at: datetime, name: str) -> date:
 
 
 def _parsed(text: str, name: str) -> date:
-    """Read ISO 8601 text; a time without an offset is UTC."""
+    """Return the date or time in ISO 8601 text; a time without an offset is UTC."""
     with suppress(ValueError):  # such as the 30th of February
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)

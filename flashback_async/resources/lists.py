@@ -1,4 +1,4 @@
-"""Many ids in list requests: ``GET /bucket/stats?bucketId=a,b,c``."""
+"""List requests for many ids: ``GET /bucket/stats?bucketId=a,b,c``."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from flashback_async.errors import (
     show,
 )
 from flashback_async.models import BucketStats
-from flashback_async.resources.bulk import Bulk, label
-from flashback_async.run import Run
+from flashback_async.resources.bulk import Bulk, name_call
+from flashback_async.run import CANCELLED, Run
 from flashback_async.values import Request
 
 A = TypeVar("A")
@@ -41,14 +41,14 @@ Answer: TypeAlias = BucketStats | FlashbackError
 Answers: TypeAlias = dict[str, Answer]
 
 _LIST = "bucket_stats.list"
-# With these the API may refuse a whole list for the sake of one id in it.
+# Statuses with which the API may refuse a whole list because of one id in it.
 _REFUSALS = {400, 403, 404, 414}
-# Only repeated ids can make a list so long: of the shortest ids, no 1,000 fit into one URL.
+# Only repeated ids make a list so long: one URL has no room for 1,000 of the shortest ids.
 _MOST_IN_LIST = 1000
 
 
 class Lists(Bulk[str, BucketStats]):
-    """Many ids, sent in lists; the answers are brought back to the ids."""
+    """Many calls for ids that are sent in lists, with an outcome for each id."""
 
     def __init__(self, caller: Caller, base_url: str) -> None:
         super().__init__(caller, "bucket_stats")
@@ -95,9 +95,9 @@ class Lists(Bulk[str, BucketStats]):
     async def _ask_batch(
         self, in_flight: dict[str, Flight[Answers]], run: Run, batch: Batch[str]
     ) -> list[Outcome[str, BucketStats]]:
-        """Ask for the ids of a batch; each place has its outcome, a value or an error of its own.
+        """Return the outcome of each place in a batch, a value or an error of its own.
 
-        An id that an earlier list of the run is asking for is left to that one.
+        An id that is in flight in an earlier list of the run is not sent again.
         """
         started = time.monotonic()
         bad, ids = _checked(batch)
@@ -114,7 +114,7 @@ class Lists(Bulk[str, BucketStats]):
     async def _lead(
         self, ids: list[str], in_flight: dict[str, Flight[Answers]], run: Run
     ) -> Answers:
-        """Ask for ids that no other list is asking for."""
+        """Return the answers for ids that are in flight in no other list."""
         flight: Flight[Answers] = Flight()
         in_flight.update(dict.fromkeys(ids, flight))
         try:
@@ -122,14 +122,14 @@ class Lists(Bulk[str, BucketStats]):
         except asyncio.CancelledError:
             if not run.expired:
                 raise
-            answers = dict.fromkeys(ids, run.share("cancelled while under way"))
+            answers = dict.fromkeys(ids, run.share(CANCELLED))
         for bucket_id in ids:
             del in_flight[bucket_id]
         flight.land(answers)
         return answers
 
     async def _ask(self, ids: list[str], run: Run) -> Answers:
-        """Ask for some ids in one list; a refused list is halved until the culprit is alone."""
+        """Return the answers for ids from one list, or from its halves if the API refuses it."""
         request = Request(_LIST, "GET", list_target(ids))
         try:
             return await self._caller.call(
@@ -147,7 +147,7 @@ class Lists(Bulk[str, BucketStats]):
 def find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
     """Return the item of each id that has one; the last item of an id wins.
 
-    An exact spelling goes first, then one that differs in the case of ASCII letters alone.
+    An exact match goes first, then one that ignores the case of ASCII letters.
     """
     exact = dict(items)
     if all(map(exact.__contains__, ids)):
@@ -157,7 +157,7 @@ def find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
     return {i: item for i, item in found.items() if item is not None}
 
 
-def missing(bucket_id: str) -> NotFoundError:
+def not_found(bucket_id: str) -> NotFoundError:
     """Return the error of an id that a list answer left out."""
     return NotFoundError(f"the answer does not hold {show(bucket_id)}", status=200)
 
@@ -177,16 +177,16 @@ def _checked(batch: Batch[str]) -> tuple[dict[int, InvalidArgumentError], list[s
 
 
 def _answers_in(ids: list[str], body: bytes) -> Answers:
-    """Return what a list answer holds for each id, errors of single items included."""
+    """Return the item of each id in a list answer, or its error."""
     items = decode_stats_apart(body)
     found: Answers = find(ids, [(i, item) for i, item in items if i is not None])
-    # If an item does not say whose it is, none of the ids left over can be called missing.
+    # An item without an id may be about any id left over, so none of those is missing.
     nameless = next((item for i, item in items if i is None), None)
-    return {i: found.get(i) or nameless or missing(i) for i in ids}
+    return {i: found.get(i) or nameless or not_found(i) for i in ids}
 
 
 def _errors_in(answers: Answers) -> list[FlashbackError]:
-    """Return each error once, though several ids may have it."""
+    """Return each error once, even if several ids share it."""
     errors = [answer for answer in answers.values() if isinstance(answer, FlashbackError)]
     return list({id(error): error for error in errors}.values())
 
@@ -200,11 +200,11 @@ def _outcome(
 
 
 def _own(error: FlashbackError, bucket_id: object) -> FlashbackError:
-    """Return an error of a bucket's own that says the same."""
+    """Return a copy of an error for one bucket."""
     own = copy.copy(error)
-    label(own, _LIST, bucket_id)
+    name_call(own, _LIST, bucket_id)
     return own
 
 
 def _label_list(error: FlashbackError, batch: Batch[str]) -> None:
-    label(error, _LIST, None)
+    name_call(error, _LIST, None)

@@ -86,8 +86,8 @@ class NodeStatsResource:
     ) -> Report[BucketDay, list[DailyNodeStats]]:
         """Get every pair of bucket and day, with an outcome for each.
 
-        They have the order of the input: all days of the first id, then all of the next. A pair
-        that is given twice is asked for once. A bad id is the outcome of its pairs.
+        Outcomes are in the order of the input: all days of the first id, then all of the next. A
+        pair that is given twice is asked for once. A bad id is the outcome of its pairs.
 
         Args:
             bucket_ids: The buckets; or, if ``days`` is left out, ``BucketDay`` pairs, such as
@@ -95,15 +95,15 @@ class NodeStatsResource:
             days: One day, or an iterable of at least one, each as in ``get``; ``day_range``
                 makes many.
             concurrency: Calls at once, at least 1; never more than ``Limits.max_concurrency``,
-                which None stands for.
+                which is also the default.
             deadline: Seconds for the whole run; None sets no limit. Keys that have not finished
                 by then get a ``DeadlineExceededError``. If the server asks for a pause that
                 lasts longer, the waiting keys get a ``RateLimitError`` at once.
 
         Raises:
-            InvalidArgumentError: A day is wrong or there is none, ``bucket_ids`` is one text,
-                cannot be iterated, or holds pairs beside ``days`` or anything else without it,
-                or an option is out of its range. Nothing was sent.
+            InvalidArgumentError: A day is wrong or there is none, or an option is out of its
+                range. Or ``bucket_ids`` is a string, cannot be iterated, or holds pairs although
+                ``days`` is given, or ids although it is not. Nothing was sent.
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
@@ -146,7 +146,7 @@ class NodeStatsResource:
 
         Memory is in proportion to the concurrency and the days, whatever the number of ids.
         Equal pairs in flight at the same time are one request. Leaving the loop cancels the
-        calls in flight; a generator with a name is closed with ``contextlib.aclosing``.
+        calls in flight; close a generator that has a name with ``contextlib.aclosing``.
 
         Args:
             bucket_ids: As in ``get_many``, read lazily.
@@ -155,8 +155,8 @@ class NodeStatsResource:
             deadline: As in ``get_many``; an async iterable is not read further.
 
         Raises:
-            InvalidArgumentError: As in ``get_many``, at the call itself; but what an iterator
-                or an async iterable yields is checked when it is read.
+            InvalidArgumentError: As in ``get_many``, at the call itself. What an iterator or an
+                async iterable yields is checked when it is read.
             ClientClosedError: The client is closed, at the call itself.
             EventLoopError: As in ``get_many``, as the run begins.
         """
@@ -178,7 +178,7 @@ def _question(key: BucketDay) -> tuple[Request, Callable[[bytes], list[DailyNode
 
 
 class _Pairing:
-    """The way from ``bucket_ids`` to pairs: each id with every day, or pairs as they are."""
+    """The pairs of ``bucket_ids``: each id with every day, or the pairs that were given."""
 
     def __init__(self, days: object, operation: str) -> None:
         self._days = None if days is None else utc_days(days)
@@ -188,7 +188,7 @@ class _Pairing:
         """Return the pairs of an id, or the pair itself.
 
         Raises:
-            InvalidArgumentError: It is a pair beside days, or no pair without days.
+            InvalidArgumentError: It is a pair although days are given, or an id although none are.
         """
         self._check_kind(type(item))
         if isinstance(item, BucketDay):
@@ -237,5 +237,5 @@ class _AsyncPairs(ReadsAhead[BucketDay]):
         return self._left.popleft()
 
     def left_over(self) -> Iterable[BucketDay]:
-        """Return the pairs of an id that was read, but not all asked for."""
+        """Return the pairs of the last id that have not been returned."""
         return self._left

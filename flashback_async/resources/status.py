@@ -52,13 +52,13 @@ class StatusResource:
         Args:
             bucket_ids: The buckets.
             concurrency: Calls at once, at least 1; never more than ``Limits.max_concurrency``,
-                which None stands for.
+                which is also the default.
             deadline: Seconds for the whole run; None sets no limit. Keys that have not finished
                 by then get a ``DeadlineExceededError``. If the server asks for a pause that
                 lasts longer, the waiting keys get a ``RateLimitError`` at once.
 
         Raises:
-            InvalidArgumentError: ``bucket_ids`` is one text or cannot be iterated, or an option
+            InvalidArgumentError: ``bucket_ids`` is a string or cannot be iterated, or an option
                 is out of its range.
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
@@ -75,8 +75,8 @@ class StatusResource:
         """Get the state of many buckets and yield each outcome as it completes.
 
         Memory is in proportion to the concurrency, whatever the number of ids. Equal ids in
-        flight at the same time are one request. Leaving the loop cancels the calls in flight; a
-        generator with a name is closed with ``contextlib.aclosing``.
+        flight at the same time are one request. Leaving the loop cancels the calls in flight;
+        close a generator that has a name with ``contextlib.aclosing``.
 
         Args:
             bucket_ids: The buckets, read lazily.

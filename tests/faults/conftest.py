@@ -11,6 +11,6 @@ from tests.faults.harness.fault import Fault
 
 @pytest.fixture
 async def fault() -> AsyncIterator[Fault]:
-    """Give servers, clients and a clock; at the end see that nothing is left, nor has leaked."""
+    """Servers, clients and a clock; at the end, a check that nothing is left and nothing leaked."""
     async with Fault() as fault:
         yield fault

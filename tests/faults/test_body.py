@@ -1,4 +1,4 @@
-"""Faults in the body of an answer that is otherwise well."""
+"""Faults in the body of an answer that is otherwise valid."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def good_body(call: Call) -> dict[str, object]:
 
 
 def body_with(call: Call, **fields: object) -> dict[str, object]:
-    """Change fields of the one item of a good answer; ``...`` takes one out."""
+    """Return a good answer with changed fields in its one item; ``...`` removes a field."""
     body = good_body(call)
     [item] = body[LISTS[call]]
     body[LISTS[call]] = [{k: v for k, v in (item | fields).items() if v is not ...}]
@@ -72,7 +72,7 @@ def body_with(call: Call, **fields: object) -> dict[str, object]:
 
 
 def raw_body_with(call: Call, field: str, text: bytes) -> bytes:
-    """Put text into a field of the one item, whether or not it is JSON."""
+    """Return a body with text in a field of its one item, whether or not it is JSON."""
     return json.dumps(body_with(call, **{field: "HERE"})).encode().replace(b'"HERE"', text)
 
 
@@ -83,7 +83,7 @@ def item_of(call: Call, result: object) -> object:
 async def refused(
     fault: Fault, call: Call, body: object, says: str | Iterable[str], path: str = "$", **more: str
 ) -> DecodeError:
-    """See an answer with this body end its call after one request, with a ``DecodeError``."""
+    """Check that an answer with this body ends its call after one request: ``DecodeError``."""
     await fault.serve(then=response(body=body, headers={"x-request-id": "id-7"}))
     says = [says] if isinstance(says, str) else says
     says = ["status 200, application/json", "request id 'id-7'", *says]
@@ -95,13 +95,13 @@ async def refused(
 
 
 def offset_in(error: DecodeError) -> int:
-    """Give the place in the body that an error names."""
+    """Return the place in the body that an error names."""
     [offset] = re.findall(r"\(byte ([0-9]+)\)", str(error))
     return int(offset)
 
 
 async def taken(fault: Fault, call: Call, body: object) -> object:
-    """See an answer with this body be a success, after one request."""
+    """Check that an answer with this body is a success, after one request."""
     await fault.serve(then=response(body=body))
     result = await fault.result(call(fault.client()))
     fault.retried()
@@ -239,7 +239,7 @@ async def test_B06_far_too_deep_and_ignored(fault: Fault, call: Call):
 
 
 class Memory:
-    """How much this process, client and server, grows at most while a block runs."""
+    """The largest growth of this process, client and server, while a block runs."""
 
     def __enter__(self) -> Memory:
         with suppress(OSError):  # Linux can forget an earlier peak
@@ -260,7 +260,7 @@ class Memory:
 
 @pytest.fixture
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Keep the sizes of all that the client's connections take from the network."""
+    """Record the sizes of all reads by the client's connections."""
     sizes: list[int] = []
     received = ResponseHandler.data_received
 
@@ -275,7 +275,7 @@ def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def is_too_large(
     fault: Fault, step: server.Step, *says: str, limits: Limits | None = None
 ) -> int:
-    """See an answer end its call, and its connection; gives the growth of memory."""
+    """Check that an answer ends its call and its connection; return the growth of memory."""
     await fault.serve(then=step)
     client = fault.client(limits=limits or Limits())
     with Memory() as memory:

@@ -1,7 +1,7 @@
-"""A call can be cancelled at every point of its way: once, and nothing is left of it.
+"""A call can be cancelled at every await point: it ends once, and nothing is left of it.
 
-Each situation is played again and again, and what is under way is cancelled one step later each
-time, until it ends by itself before it is reached.
+Each situation is played again and again. Each time the call is cancelled one step later, until it
+ends by itself before that step.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LONGEST = 400  # steps after which a situation must have ended by itself
 
 
 async def turn() -> None:
-    """Wait for one turn of the loop, as one waits for anything that has yet to come."""
+    """Wait for one iteration of the loop."""
     loop = asyncio.get_running_loop()
     comes = loop.create_future()
     loop.call_soon(lambda: comes.done() or comes.set_result(None))
@@ -55,14 +55,14 @@ async def turns(count: int) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so; few turns go by."""
+    """Wait for a few iterations of the loop until a condition holds."""
     async with asyncio.timeout(GUARD):
         while not condition():
             await asyncio.sleep(0)
 
 
 class SlowClock(FakeClock):
-    """A clock whose sleeps take some turns of the loop."""
+    """A clock whose sleeps take some iterations of the loop."""
 
     asleep = 0
 
@@ -76,7 +76,7 @@ class SlowClock(FakeClock):
 
 
 class Play:
-    """One performance of a situation: a client, what the server answers, and the others."""
+    """One performance of a situation: a client, the server's answers, and the other calls."""
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -102,7 +102,7 @@ class Play:
         return self.client
 
     async def other(self, name: str = "other") -> None:
-        """Begin another call, that the server holds until the end; it must succeed."""
+        """Begin another call, which the server holds until the end; it must succeed."""
         self.answers[name] = [self._hold]
         before = len(self.fault.server.requests)
         self.others.append(asyncio.create_task(self.patiently(name)))
@@ -123,7 +123,7 @@ class Play:
             await (conn.send(one) if isinstance(one, bytes) else one(conn, request))
 
     async def run(self, victim: Awaitable[object]) -> None:
-        """Await what is to be cancelled, and see what comes of it, and what comes later."""
+        """Await the call that is to be cancelled, and check its result and the calls after it."""
         task = asyncio.current_task()
         try:
             self.result = await victim
@@ -142,7 +142,7 @@ class Play:
         return inside.loop_state(self.client)
 
 
-# The situations: each gives what is to be cancelled.
+# The situations: each returns the call that is to be cancelled.
 
 Situation = Callable[[Play], Awaitable[Coroutine[None, None, object]]]
 
@@ -397,7 +397,7 @@ def cancel(play: Play, task: asyncio.Task[None]) -> None:
 
 
 def time_runs_out(play: Play, task: asyncio.Task[None] | None = None) -> None:
-    """Let the total time be over, and the timer say so in this turn."""
+    """Make the total time pass, and the timer notice in this iteration of the loop."""
     play.clock.advance(TOTAL + 1.0)
     if play.pool is not None:
         play.pool.timer._sweep()
@@ -419,7 +419,7 @@ def stop_at(
 ) -> Generator[object, object, object]:
     """Await something, and strike as it waits for the nth time: at once, or as the wait ends.
 
-    A late strike comes when what is waited for is there, and the task has not woken yet.
+    A late strike falls after the awaited result has arrived and before the task resumes.
     """
     loop = asyncio.get_running_loop()
     value, error, seen = None, None, 0
@@ -479,7 +479,7 @@ def is_worker(task: asyncio.Task[object]) -> bool:
 
 
 async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[object]]) -> None:
-    """See that the others end as they should, that nothing is left, and the client works."""
+    """Check that the other calls end as expected, that nothing is left, and the client works."""
     play.released.set()
     others = await fault.result(asyncio.gather(*play.others, return_exceptions=True))
     closed = inside.is_closed(play.client)
@@ -706,5 +706,5 @@ async def test_L05_thousands_of_cancellations_at_random_times(fault: Fault, quie
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Leave out the log of every single call, where there are thousands of them."""
+    """Silence the log of single calls, because there are thousands of them."""
     caplog.set_level("WARNING", logger="flashback_async")

@@ -295,7 +295,7 @@ async def test_C16_proxy_does_not_connect(fault: Fault, listening: bool):
 
 
 async def tunnel(conn: server.Conn, request: server.Request) -> None:
-    """Do what a proxy does for CONNECT."""
+    """Open a tunnel as a proxy does for CONNECT."""
     host, _, port = request.target.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     await conn.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -348,7 +348,7 @@ async def test_C17_no_byte_of_the_token_reaches_a_proxy(
 async def keep_all(
     received: bytearray, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Refuse to open a tunnel, and keep every byte that a client sends all the same."""
+    """Refuse to open a tunnel, and record every byte that a client sends nevertheless."""
     received += await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
     received += await reader.read()

@@ -1,4 +1,4 @@
-"""The checks that every fault test makes do fail where they should."""
+"""The checks around every fault test, each of which can fail."""
 
 from __future__ import annotations
 

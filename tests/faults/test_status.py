@@ -1,4 +1,4 @@
-"""Answers that are well-formed HTTP and yet no data: by their status, and when to ask again."""
+"""Well-formed answers that are not data: their errors, and when the request is sent again."""
 
 from __future__ import annotations
 
@@ -79,11 +79,10 @@ def ids(count: int) -> list[str]:
 
 
 class LoopClock(FakeClock):
-    """The loop's own time, made to jump where nothing is left to do but wait.
+    """The loop's own time, which jumps ahead when there is nothing to do but wait.
 
-    All waiting of the process runs on it, in its order, and takes next to no real time. A turn of
-    the loop takes a microsecond on it, whatever it takes in truth: who waits for less than a
-    number can hold must see time go by.
+    All waiting of the process uses it, in order, and takes next to no real time. An iteration of
+    the loop takes a microsecond of it, because even the shortest wait must see time pass.
     """
 
     def __init__(self) -> None:
@@ -110,7 +109,7 @@ class LoopClock(FakeClock):
 
 
 class Slow:
-    """Answer after ``latency``, and keep how many requests were under way at once, and when."""
+    """A step that answers after ``latency``, and records how many requests were in flight."""
 
     def __init__(self, answer: Callable[[server.Request], bytes], latency: float) -> None:
         self.answer = answer
@@ -263,7 +262,7 @@ async def test_S04_not_modified_unasked(fault: Fault, call: Call):
 
 
 def echo(code: int, size: int = 0) -> server.Step:
-    """Refuse, and send back all that came; the body is longer than ``size``."""
+    """Refuse, and echo the whole request; the body is longer than ``size``."""
 
     async def step(conn: server.Conn, request: server.Request) -> None:
         said = {
@@ -328,7 +327,7 @@ async def test_S06_every_name_of_message_and_code(
 
 
 class Tokens:
-    """Give a new token each time; all of them begin with the canary."""
+    """A provider that returns a new token each time; all of them begin with the canary."""
 
     def __init__(self, fault: Fault) -> None:
         self.calls = 0
@@ -611,7 +610,7 @@ async def test_S14_throttled_without_a_time_to_wait(fault: Fault, call: Call):
 
 
 def seen_at(fault: Fault) -> list[float]:
-    """Give when requests came, in seconds from the first."""
+    """Return when requests arrived, in seconds from the first."""
     return [request.at - fault.server.requests[0].at for request in fault.server.requests]
 
 
@@ -809,7 +808,7 @@ async def test_S15_concurrency_is_halved_once_for_each_burst(fault: Fault, answe
 
 @pytest.fixture
 def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the machine's own zone be another than that of the dates."""
+    """Set the machine's time zone to another than that of the dates."""
     if not hasattr(time, "tzset"):
         yield
         return
@@ -1081,7 +1080,7 @@ async def test_S23_page_in_place_of_data(fault: Fault, call: Call, size: int, af
 
 @pytest.fixture
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Keep the sizes of all that the client's connections take from the network."""
+    """Record the sizes of all reads by the client's connections."""
     sizes: list[int] = []
     received = ResponseHandler.data_received
 
@@ -1220,7 +1219,7 @@ async def test_S28_success_is_no_truth_value(
 
 
 class Limit:
-    """Allow 50 requests a second; whoever comes beyond that is told to wait for one."""
+    """A server that allows 50 requests a second, and asks any others to wait for a second."""
 
     rate = 50
 
@@ -1240,13 +1239,13 @@ class Limit:
         return server.good_answer(request)
 
     def has_room(self, now: float) -> bool:
-        """Count those of the last second."""
+        """Return whether the last second had fewer requests than the limit."""
         return len(self.allowed) < self.rate or self.allowed[-self.rate] <= now - 1.0
 
 
 class FixedWindows(Limit):
     def has_room(self, now: float) -> bool:
-        """Count those since the last full second."""
+        """Return whether the current second had fewer requests than the limit."""
         second = self.began + math.floor(now - self.began)
         return sum(at >= second for at in self.allowed[-self.rate :]) < self.rate
 
@@ -1258,7 +1257,7 @@ class TokenBucket(Limit):
         self._looked = self.began
 
     def has_room(self, now: float) -> bool:
-        """Take a token: they come one by one, and a second's worth is kept."""
+        """Take a token, if there is one; they are added one by one, up to a second's worth."""
         self._left = min(self.rate, self._left + (now - self._looked) * self.rate)
         self._looked = now
         if self._left < 1:

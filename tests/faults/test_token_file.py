@@ -41,7 +41,7 @@ def write(fault: Fault, path: Path, number: int) -> None:
 
 
 def accepts(fault: Fault, number: int) -> server.Step:
-    """Answer requests with that token alone."""
+    """Answer only requests with that token."""
 
     async def step(conn: server.Conn, request: server.Request) -> None:
         right = request.headers["authorization"] == f"Bearer {fault.token}-{number}"
@@ -119,7 +119,7 @@ async def test_S07_pipe_is_read_once(fault: Fault):
 
 
 async def test_S07_file_is_read_again_in_a_thread(fault: Fault, path: Path):
-    """A pipe in the file's place holds up the thread that opens it, and nothing else."""
+    """A pipe in place of the file blocks the thread that opens it, and nothing else."""
     await fault.serve(then=accepts(fault, 2))
     client = fault.client(token=TokenFile(path))
     path.unlink()

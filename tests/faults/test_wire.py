@@ -64,7 +64,7 @@ async def test_W03_stale_connection_under_a_get(fault: Fault):
 
 
 async def fill_pool(client: FlashbackClient, count: int) -> None:
-    """Have so many connections idle; the server answers ``together(count)``."""
+    """Open so many connections and leave them idle; the server answers ``together(count)``."""
     await asyncio.gather(*(post(client) for _ in range(count)))
 
 
@@ -267,7 +267,7 @@ async def test_W16_bad_chunk_size_in_a_later_packet(fault: Fault):
     step = [CHUNKED + b'5\r\n{"suc\r\n', server.pause(0.02), b"zz\r\n", server.hang]
     await fault.serve(step)
     client = fault.client(timeout=IMPATIENT, retry=RetryPolicy.none())
-    # aiohttp closes the connection, but may not tell the one who reads the body.
+    # aiohttp closes the connection, but may not notify the reader of the body.
     kinds = (ProtocolError, RequestTimeoutError)
     error = await fault.error(get(client), kinds, attempts=1, never="zz")
     assert "malformed HTTP" in str(error) or "5 bytes received" in str(error)

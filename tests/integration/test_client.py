@@ -1,4 +1,4 @@
-"""The client over real sockets: against the sandbox, and against a server that says anything."""
+"""The client over real sockets: against the sandbox, and against servers with raw answers."""
 
 import asyncio
 import contextlib
@@ -59,7 +59,7 @@ async def client(sandbox):
 
 
 class RawServer:
-    """Answers every request with the same bytes, and keeps what was asked."""
+    """A server that answers every request with the same bytes, and records the requests."""
 
     def __init__(self, reply):
         self.reply = reply
@@ -107,7 +107,7 @@ def children():
 
 
 def run_apart(code, **environment):
-    """Run a program of its own; gives what it printed."""
+    """Run a program in its own process, and return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -708,7 +708,7 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on():
         import asyncio, os, warnings
         from flashback_async import EventLoopError, FlashbackClient
         from flashback_async.sandbox import Sandbox
-        warnings.simplefilter("ignore", DeprecationWarning)  # of os.fork, where there are threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # of os.fork, if there are threads
 
         async def main():
             async with Sandbox(buckets=2) as sandbox:

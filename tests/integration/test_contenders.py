@@ -1,4 +1,4 @@
-"""The contenders of the benchmark ask for the same and get the same."""
+"""The contenders of the benchmark send the same requests and get the same answers."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ async def contender(request, ports):
 
 
 def plain(result):
-    """Bring what a contender gives into one form: dicts as on the wire, with times and numbers."""
+    """Return a contender's result in one form: dicts as on the wire, with times and numbers."""
     if isinstance(result, bytes):
         result = json.loads(result)
     if isinstance(result, BucketStatus):

@@ -1,4 +1,4 @@
-"""The examples: each runs against a sandbox over real sockets, and does what its text says."""
+"""The examples: each runs against a sandbox over real sockets, and does what it documents."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def started(
     *arguments: str, token: str, base_url: str, **more: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Start Python as a process of its own, in which every warning is an error."""
+    """Start Python in its own process, in which every warning is an error."""
     mine = {
         name: value
         for name, value in os.environ.items()
@@ -69,7 +69,7 @@ async def started(
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    """Wait for the end; gives the exit code and what is left of stdout and stderr."""
+    """Wait for the end; return the exit code and the rest of stdout and stderr."""
     said, complained = await process.communicate()
     return process.returncode, said.decode(), complained.decode()
 
@@ -228,7 +228,7 @@ async def test_watch_refuses_an_interval_that_is_none(sandbox: Sandbox, interval
 async def test_watch_does_without_signals_where_there_are_none(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The event loops of Windows raise this; there Ctrl-C cancels the task, as here."""
+    """The event loops of Windows raise this; Ctrl-C cancels the task there, as here."""
 
     def add_signal_handler(*_: object) -> None:
         raise NotImplementedError
@@ -261,7 +261,7 @@ def backend(request: pytest.FixtureRequest) -> ModuleType:
 
 @pytest.fixture
 def visitor_of(backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Visitors:
-    """Open a backend in this loop, for a token and an API, and give a visitor to it."""
+    """Open a backend in this loop, for a token and an API, and yield a visitor to it."""
 
     @asynccontextmanager
     async def opened(token: str, base_url: str) -> AsyncIterator[httpx.AsyncClient]:
@@ -461,7 +461,7 @@ async def test_a_backend_runs_as_its_text_says(
     async with started(
         *arguments, token=sandbox.token, base_url=sandbox.base_url, **settings
     ) as process:
-        # Each tells on a stream of its own choice where it listens.
+        # Each server prints its address to a stream of its own choice.
         told = await first_match(r"[Rr]unning on (http://[\d.:]+)", process.stdout, process.stderr)
         async with httpx.AsyncClient(base_url=told, trust_env=False) as visitor:
             fine = await visitor.get(status_of(sandbox.bucket_ids[0]))
@@ -474,7 +474,7 @@ async def test_a_backend_runs_as_its_text_says(
 
 
 async def first_match(pattern: str, *streams: asyncio.StreamReader | None) -> str:
-    """Read streams until one has a line that matches, and give the group in it."""
+    """Read streams until one has a line that matches, and return the group in it."""
 
     async def search(stream: asyncio.StreamReader | None) -> str:
         assert stream is not None
@@ -495,7 +495,7 @@ async def first_match(pattern: str, *streams: asyncio.StreamReader | None) -> st
         await asyncio.wait(searches)
 
 
-# What the sandbox cannot say: answers that no Flashback API gives.
+# Answers that the sandbox cannot send, because no Flashback API does.
 
 
 def answer(status: int, body: bytes = b"{}") -> bytes:
@@ -508,7 +508,7 @@ def answer(status: int, body: bytes = b"{}") -> bytes:
 
 @asynccontextmanager
 async def scripted(script: Callable[[], bytes]) -> AsyncIterator[str]:
-    """Answer each request with the bytes that the script gives; gives the base URL."""
+    """Answer each request with the bytes that the script returns; yield the base URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

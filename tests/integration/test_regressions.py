@@ -1,4 +1,4 @@
-"""What went wrong once and must not again, seen by a user of the package over real sockets."""
+"""Bugs that must not return, as a user of the package meets them over real sockets."""
 
 import asyncio
 import contextlib
@@ -333,7 +333,7 @@ async def test_a_closed_client_refuses_a_list_of_nothing_too():
 
 
 def figures(spell):
-    """Answer a list request; the size tells for which spelling a figure was asked."""
+    """Answer a list request; the size shows which spelling of the id was asked for."""
 
     async def step(conn, request):
         asked = parse_qs(urlsplit(request.target).query)["bucketId"][0].split(",")

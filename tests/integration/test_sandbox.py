@@ -1,4 +1,4 @@
-"""The sandbox as its callers meet it: real HTTP on loopback, and no client of ours."""
+"""The sandbox as its callers meet it: real HTTP on loopback, and other clients than ours."""
 
 import asyncio
 import contextlib

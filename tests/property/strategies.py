@@ -1,4 +1,4 @@
-"""What a server may say, from the documented to the absurd."""
+"""Answers that a server may send, from the documented to the absurd."""
 
 import json
 import string
@@ -6,7 +6,7 @@ from datetime import timedelta, timezone
 
 from hypothesis import strategies as st
 
-# Any text of Python, lone surrogates included.
+# Any Python text, lone surrogates included.
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
 
 _KEYS = st.sampled_from(

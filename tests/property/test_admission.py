@@ -12,14 +12,14 @@ from tests.unit.support import LoopClock, now
 
 
 class FlowMachine(RuleBasedStateMachine):
-    """Slots, rounds and the pause, kept in the plainest way."""
+    """A model of slots, rounds and the pause, as plain as possible."""
 
     @initialize(most=st.integers(1, 200))
     def begin(self, most):
         self.flow = Flow(most)
         self.most = self.window = most
         self.round = 0
-        self.sent = []  # the round of each request under way
+        self.sent = []  # the round of each request in flight
         self.opens_at = 0.0
         self.now = 0.0
 

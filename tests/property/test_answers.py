@@ -1,4 +1,4 @@
-"""Any answer is data or one documented error; no text of it escapes into a message as it is."""
+"""Any answer is data or one documented error; no message has its text unescaped."""
 
 import math
 import pickle
@@ -102,7 +102,7 @@ def test_any_number_of_seconds_is_read(text):
 
 
 def shown_by(error):
-    """All that an error shows of the answer it came from."""
+    """All that an error shows of its answer."""
     texts = [str(error), repr(error), error.message, error.code, error.body, error.request_id]
     return " ".join(map(str, texts))
 
@@ -120,7 +120,7 @@ def test_a_token_that_is_sent_back_shows_nowhere(token, before, after, status):
         lambda wire, text: strategies.encoded({"message": text, "code": text}),
         lambda wire, text: b"<title>" + wire,
     ):
-        # How often the token stands there in any case: in words of our own, or in those around it.
+        # How often the token occurs in any case: in our own words, or in the text around it.
         others = shown_by(error_with(f"{before}***{after}", body)).count(token)
         assert shown_by(error_with(f"{before}{token}{after}", body)).count(token) <= others
 

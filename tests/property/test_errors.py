@@ -1,4 +1,4 @@
-"""Every error survives travel, whatever it carries."""
+"""Every error survives pickling and copying, whatever it holds."""
 
 import copy
 import pickle

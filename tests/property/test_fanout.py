@@ -30,7 +30,7 @@ class Bug(Exception):
 
 
 class Calls:
-    """A function that does as planned, and keeps watch over how it is called."""
+    """A function that follows a plan, and checks how it is called."""
 
     def __init__(self, plan):
         self.plan = plan

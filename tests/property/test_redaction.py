@@ -1,4 +1,4 @@
-"""However a token is spelled, no reading of what is shown holds it."""
+"""However a token is spelled, no reading of the redacted text holds it."""
 
 import html
 import json
@@ -61,7 +61,7 @@ def spelled(draw, text, layers=3):
 
 
 def unescaped(text):
-    """What a reader of JSON or JavaScript takes a text for."""
+    """A text as a parser of JSON or JavaScript reads it."""
     text = re.sub(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))", _char, text)
     return text.replace("\\", "")
 

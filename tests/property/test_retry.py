@@ -43,7 +43,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @rule()
     def tell(self):
-        assert self.budget.begins_to_be_empty() is not self.told
+        assert self.budget.should_log_empty() is not self.told
         self.told = True
 
     @invariant()
@@ -79,7 +79,7 @@ policies = st.builds(
 
 
 def expected(policy, script, tokens, total, share):
-    """Walk through a call as the table of faults says; gives its answers, its end and its cost."""
+    """Return the answers, the end and the cost of a call, as the table of faults has them."""
     time, attempts, paid, used = 0.0, 1, 0, 0
     for kind, after in script:
         asked = (after or 0.0) if kind is Retry.THROTTLED else 0.0

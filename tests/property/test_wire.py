@@ -51,14 +51,14 @@ def assert_error(error):
 
 
 def assert_unsuccessful(error, body):
-    """It holds JSON that says so: the whole answer, or an item of it."""
+    """It holds JSON that reports a failure: the whole answer, or an item of it."""
     assert type(error) is APIError
     assert json.loads(error.body)["success"] is False
     assert error.body in body.decode()
 
 
 def is_json(value):
-    """Whether it has no NaN and no infinity, which Python writes and JSON does not know."""
+    """Whether it has no NaN and no infinity, which Python writes and JSON forbids."""
     try:
         return bool(json.dumps(value, allow_nan=False))
     except ValueError:
@@ -134,7 +134,7 @@ def test_node_stats_are_models_or_a_documented_end(body):
 
 @given(st.lists(strategies.items.filter(is_json), max_size=8))
 def test_a_corrupt_item_spoils_no_other(items):
-    """Each item comes out as it does alone."""
+    """Each item has the same result as alone."""
     together = stats.decode_stats_apart(strategies.encoded({"stats": items}))
     assert len(together) == len(items)
     for n, (item, (bucket_id, result)) in enumerate(zip(items, together, strict=True)):

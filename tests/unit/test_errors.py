@@ -1,4 +1,4 @@
-"""The error tree: what is what, and that every error survives travel."""
+"""The error tree: its bases, and pickles and copies of every error."""
 
 import copy
 import pickle

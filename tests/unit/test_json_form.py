@@ -1,4 +1,4 @@
-"""The JSON form: what goes out is what the command line prints, and the models come back."""
+"""The JSON form: the same as the command line's, and read back as equal models."""
 
 import json
 from datetime import UTC, date, datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""What passes between the steps; above all, that a secret stays one."""
+"""The values that pass between the steps of a call, and above all the secret."""
 
 import asyncio
 import copy

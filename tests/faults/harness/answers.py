@@ -12,10 +12,10 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 def response(
     status: int = 200, body: object = b"", headers: Headers = (), *, length: int | None = -1
 ) -> bytes:
-    """Make an HTTP/1.1 answer; a body that is neither bytes nor text is sent as JSON.
+    """Return an HTTP/1.1 answer; a body that is neither bytes nor text is sent as JSON.
 
-    ``length`` is what Content-Length says: -1 the truth, None leaves the header out. A header
-    that is given takes the place of the one that would be made.
+    ``length`` is the Content-Length: -1 is the real length, and None leaves the header out. A
+    header that is passed replaces the default one.
     """
     if isinstance(body, str):
         body = body.encode()
@@ -36,7 +36,7 @@ def response(
 
 
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
-    """Put a body into chunks; ``end`` may be left out or spoilt."""
+    """Return a body in chunks; ``end`` may be empty or wrong."""
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + end
 
 

@@ -7,10 +7,10 @@ import time
 
 
 class FakeClock:
-    """Stand still, or run on with real time (``run``); a sleep jumps to its end at once.
+    """A clock that stops, or runs with real time (``run``); a sleep jumps to its end.
 
-    Where several tasks sleep at once the clock ends at the latest of their ends. ``chance`` is
-    where in its range a random draw falls: 1 is the upper end.
+    If several tasks sleep at once, the clock jumps to the latest of their ends. ``chance`` is the
+    place of a random number in its range: 1 is the upper end.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class FakeClock:
         return self._since is not None
 
     def run(self) -> None:
-        """Let real time pass on this clock too, for faults that only a real timeout ends."""
+        """Make real time pass on this clock too, for faults that only a real timeout ends."""
         self._since = time.monotonic()
 
     def advance(self, seconds: float) -> None:

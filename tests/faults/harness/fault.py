@@ -1,4 +1,4 @@
-"""What one test of a fault works with, and what it checks for every fault alike."""
+"""The tools of a fault test, and the checks that every fault test makes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ After = Literal["reused", "closed"]
 
 
 class Fault:
-    """Servers, clients and a clock for one test; its end checks that nothing is left or leaked.
+    """Servers, clients and a clock for one test, which ends with a check for leaks.
 
     Attributes:
-        token: What every client sends, and what must show nowhere.
+        token: The token of every client, which must appear nowhere.
         clock: The clock of every client.
         server: The first server.
-        recovers: False where no healthy call can be made at the end.
+        recovers: False if no healthy call is possible at the end.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Fault:
         self._wire: int | None = None
         self._after: After | None = None
 
-    # What a test works with.
+    # The tools of a test.
 
     @property
     def server(self) -> ScriptedServer:
@@ -64,7 +64,7 @@ class Fault:
         listening: bool = True,
         **options: Any,
     ) -> ScriptedServer:
-        """Start a server; one that is not listening keeps its port, which refuses connections."""
+        """Start a server; if it does not listen, it keeps its port, which refuses connections."""
         server = ScriptedServer(
             *script, then=then, greet=greet, tls=tls, now=self.clock.monotonic, **options
         )
@@ -74,7 +74,7 @@ class Fault:
         return server
 
     def client(self, **options: Any) -> FlashbackClient:
-        """Make a client of the first server, with the canary as its token and the clock."""
+        """Return a client of the first server, with the canary as its token and with the clock."""
         base_url = options.setdefault("base_url", self.servers[0].url if self.servers else None)
         options.setdefault("token", self.token)
         if base_url is not None and base_url.startswith("https:"):
@@ -86,7 +86,7 @@ class Fault:
         return client
 
     async def result(self, call: Awaitable[T]) -> T:
-        """Give what a call gives."""
+        """Return the result of a call."""
         async with asyncio.timeout(GUARD):
             return await call
 
@@ -98,7 +98,7 @@ class Fault:
         )
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what happens without our doing."""
+        """Wait until a condition holds."""
         async with asyncio.timeout(GUARD):
             while not condition():
                 await asyncio.sleep(0.001)
@@ -106,7 +106,7 @@ class Fault:
     async def error(
         self, call: Awaitable[object], kind: type[E] | tuple[type[E], ...], **expected: Any
     ) -> E:
-        """Give the error that a call ends with, once ``check`` has seen it."""
+        """Return the error that ends a call, after ``check``."""
         caught = None
         try:
             got = await self.result(call)
@@ -131,11 +131,11 @@ class Fault:
         attempts: int | None = None,
         cause: type[BaseException] | None = None,
     ) -> E:
-        """Check an error: its exact class, what it says and never says, and that it is safe.
+        """Check an error: its exact class, the words that it has and lacks, and that it is safe.
 
-        Of several kinds any will do.
+        If several kinds are passed, any of them is accepted.
 
-        ``cause`` is what its ``__cause__`` must be; there must be none otherwise.
+        ``cause`` is the expected ``__cause__``; without it there must be none.
         """
         kinds = kind if isinstance(kind, tuple) else (kind,)
         assert type(error) in kinds, f"expected {kind}, got {error!r}"
@@ -156,7 +156,7 @@ class Fault:
         return error
 
     def must_be_safe(self, *values: object) -> None:
-        """Fail where the token shows in a value, however it is looked at."""
+        """Fail if the token appears in a value, in any of its forms."""
         leaks = secrecy.find(self.token, *values)
         assert not leaks, "the token shows: " + "; ".join(leaks)
 
@@ -165,8 +165,8 @@ class Fault:
     ) -> None:
         """Check how many requests, and connections, the first server has seen.
 
-        ``after`` says what the pool must have done with the connection: the healthy call at the
-        end uses it again ("reused") or comes on a new one ("closed").
+        ``after`` is what the pool must have done with the connection: the healthy call at the
+        end uses it again ("reused") or uses a new one ("closed").
         """
         seen = self.server.requests
         assert len(seen) == requests, f"{len(seen)} requests, not {requests}: {seen}"
@@ -178,7 +178,7 @@ class Fault:
     def retried(self, *, transient: int = 0, throttled: int = 0, refunded: bool = False) -> None:
         """Check the back-offs slept and the tokens spent, of one call with default settings.
 
-        ``refunded``: the call succeeded in the end, which gives back what its retries cost.
+        ``refunded``: the call succeeded in the end, which returns the cost of its retries.
         """
         sleeps = [0.05 * 2**n for n in range(transient)] + [1.0 * 2**n for n in range(throttled)]
         assert self.clock.sleeps == sleeps, f"slept {self.clock.sleeps}, not {sleeps}"
@@ -186,10 +186,10 @@ class Fault:
         spent = [500 - inside.budget(client) for client in self.clients]
         assert sum(spent) == cost, f"spent {spent} tokens, not {cost}"
 
-    # What happens around it.
+    # The checks around a test.
 
     async def __aenter__(self) -> Fault:
-        gc.freeze()  # what is there already takes no part in the collection at the end
+        gc.freeze()  # existing objects take no part in the collection at the end
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda _, context: self._unhandled.append(context))
         self._unhandled: list[dict[str, Any]] = []
@@ -285,7 +285,7 @@ class Fault:
 
 
 class _Records(logging.Handler):
-    """Keep every record of every logger, whatever its level."""
+    """A handler that keeps every record of every logger, whatever its level."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -304,7 +304,7 @@ class _Records(logging.Handler):
         logging.root.setLevel(self._level)
 
     def complaints(self) -> list[str]:
-        """Give what asyncio or aiohttp had to complain about."""
+        """Return the complaints of asyncio and aiohttp in the log."""
         return [
             record.getMessage()
             for record in self.records

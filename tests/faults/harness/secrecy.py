@@ -1,4 +1,4 @@
-"""Where a secret can show: in an error, its pickle, its traceback, a log record."""
+"""The places in which a secret may appear: an error, its pickle, its traceback, a log record."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _CONTAINERS = (list, tuple, set, frozenset)
 
 
 def texts_of(value: object) -> Iterator[tuple[str, str]]:
-    """Give every text that a value shows, with where."""
+    """Return every text that a value shows, with its place."""
     yield from _texts(value, "", {})
 
 
 def _texts(value: object, at: str, seen: dict[int, object]) -> Iterator[tuple[str, str]]:
     if id(value) in seen:
         return
-    seen[id(value)] = value  # kept alive, so that its id stays its own
+    seen[id(value)] = value  # kept alive, so that no other object gets its id
     if isinstance(value, str):
         yield at, value
     elif isinstance(value, bytes | bytearray):
@@ -62,7 +62,7 @@ def _texts_of_error(
 
 
 def _texts_in_depth(value: object, at: str, seen: dict[int, object]) -> Iterator[tuple[str, str]]:
-    """Follow the attributes of what an error carries, too."""
+    """Return the texts of a value and of its attributes, at any depth."""
     yield from _texts(value, at, seen)
     for name, item in getattr(value, "__dict__", {}).items():
         yield from _texts_in_depth(item, f"{at}.{name}", seen)
@@ -79,7 +79,7 @@ def _texts_of_frames(
 
 
 def copies_of(error: BaseException) -> list[tuple[str, bytes]]:
-    """Give an error's pickle as bytes; see to it that it comes back the same, copies too."""
+    """Return an error's pickle as bytes, after a check that pickles and copies are equal to it."""
     data = pickle.dumps(error)
     for how, other in (
         ("pickle", pickle.loads(data)),
@@ -93,7 +93,7 @@ def copies_of(error: BaseException) -> list[tuple[str, bytes]]:
 
 
 def find(token: str, *values: object) -> list[str]:
-    """Say where in these values a token shows, or a good part of it."""
+    """Return the places in these values that show a token, or a good part of it."""
     parts = [token[start : start + 8] for start in range(0, len(token) - 7, 4)]
     shows = re.compile("|".join(map(re.escape, parts))).search
     return [

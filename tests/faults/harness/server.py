@@ -1,4 +1,4 @@
-"""A server that does exactly what a script says, and keeps what it was sent.
+"""A server that follows a script exactly, and records what it receives.
 
 A script is a list of steps, one for each request in the order of arrival. A step is the bytes to
 send, an ``async def step(conn, request)``, or a list of steps to take one after the other.
@@ -21,7 +21,7 @@ _LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Request(NamedTuple):
-    """A request as it came; ``number`` counts all of the server's, from 1."""
+    """A request as received; ``number`` counts all requests of the server, from 1."""
 
     number: int
     conn: Conn
@@ -56,27 +56,27 @@ class Conn:
         await self.writer.drain()
 
     async def trickle(self, data: bytes, pause: float = 0.0, size: int = 1) -> None:
-        """Send a few bytes at a time, each as a packet of its own."""
+        """Send a few bytes at a time, each part in its own packet."""
         for start in range(0, len(data), size):
             await self.send(data[start : start + size])
             await asyncio.sleep(pause)
 
     def close(self) -> None:
-        """Send what is on its way, then FIN."""
+        """Send what is buffered, then FIN."""
         self.writer.close()
 
     def half_close(self) -> None:
         self.writer.write_eof()
 
     def reset(self) -> None:
-        """Send RST; what is still on its way is lost."""
+        """Send RST; what is still buffered is lost."""
         self.writer.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0
         )
         self.writer.transport.abort()
 
     async def gone(self) -> None:
-        """Say nothing until the client goes away."""
+        """Send nothing until the client closes the connection."""
         while await self.reader.read(2**16):
             pass
 
@@ -90,7 +90,7 @@ async def close(conn: Conn, _: Request) -> None:
 
 
 async def reset(conn: Conn, _: Request) -> None:
-    await asyncio.sleep(0.01)  # so that the client reads what came before it
+    await asyncio.sleep(0.01)  # so that the client reads the earlier bytes first
     conn.reset()
 
 
@@ -99,18 +99,18 @@ async def hang(conn: Conn, _: Request) -> None:
 
 
 async def healthy(conn: Conn, request: Request) -> None:
-    """Answer as the API does, about whatever bucket was asked for."""
+    """Answer as the API does, about the bucket that was asked for."""
     await conn.send(good_answer(request))
 
 
 async def vanish(conn: Conn, _: Request) -> None:
-    """Read nothing more and say nothing more, as a host without power."""
+    """Read and send nothing more, as a host without power."""
     conn.writer.transport.pause_reading()
     await asyncio.Event().wait()
 
 
 def together(count: int, then: Step = healthy) -> Step:
-    """Wait until so many requests are under way, and go on with all of them."""
+    """Return a step that waits until so many requests are in flight, then answers all of them."""
     arrived: list[Request] = []
     complete = asyncio.Event()
 
@@ -144,7 +144,7 @@ def good_answer(request: Request) -> bytes:
 
 
 class ScriptedServer:
-    """Listen on loopback; after the script's end every request gets the step ``then``.
+    """A server on loopback; after the script's end every request gets the step ``then``.
 
     Args:
         script: What to do for the first request, the second, and so on.
@@ -202,7 +202,7 @@ class ScriptedServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, again on the same port after a stop."""
+        """Listen; after a stop, on the same port again."""
         if self._server is None:
             self._server = await asyncio.start_server(
                 self._serve,
@@ -227,7 +227,7 @@ class ScriptedServer:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the sockets close in the loop's next turn
+        await asyncio.sleep(0)  # the sockets close in the next iteration of the loop
 
     async def restart(self, *, reset: bool = False) -> None:
         await self.stop(reset=reset)
@@ -262,10 +262,10 @@ class ScriptedServer:
                 n = request.number
                 await take(self.script[n - 1] if n <= len(self.script) else self.then, request)
         except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            pass  # the client is gone
+            pass  # the client has closed the connection
         except asyncio.CancelledError:
             writer.transport.abort()
-        except Exception as error:  # told at the end of the test
+        except Exception as error:  # reported at the end of the test
             self.errors.append(error)
         finally:
             writer.close()

@@ -68,7 +68,7 @@ def test_marks_that_shorten_a_text_bring_no_cut_token_into_it(spelled):
 @pytest.mark.parametrize(
     ("token", "text", "shown"),
     [
-        ("2bXY", "%2bXY", "%***"),  # its own start completes what stands before it
+        ("2bXY", "%2bXY", "%***"),  # its own start completes the text before it
         ("amp;x", "&amp;x", "&***"),
         ("43;x", "&#43;x", "&#***"),
         ("u002bx", r"\u002bx", "***"),

@@ -547,7 +547,7 @@ def test_an_error_has_no_other_behind_it():
 def test_an_answer_without_success_is_an_error_of_the_api(decode, body):
     with pytest.raises(APIError) as caught:
         decode(body)
-    # What it says is read by the one who knows the token.
+    # Its body is read by the caller, which knows the token.
     assert caught.value.body == body_of(body).decode()
     assert caught.value.message is None
 

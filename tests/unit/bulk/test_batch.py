@@ -1,4 +1,4 @@
-"""Keys into batches, and their outcomes back to their places."""
+"""Batches of keys, and the outcomes of batches as outcomes of their keys."""
 
 import asyncio
 import contextlib
@@ -80,7 +80,7 @@ async def test_a_batch_is_given_as_soon_as_it_is_full():
 
 
 class Breaks:
-    """Gives some keys and then an error."""
+    """A source that returns some keys and then raises."""
 
     def __init__(self, keys, error):
         self.keys, self.error = iter(keys), error
@@ -189,7 +189,7 @@ async def test_closing_closes_what_is_unpacked():
 
 
 class Ask:
-    """Answers distinct keys, last first."""
+    """A function that answers distinct keys, last first."""
 
     def __init__(self, fail=()):
         self.fail = fail

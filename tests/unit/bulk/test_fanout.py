@@ -73,7 +73,7 @@ class Source:
 
 
 class AsyncSource:
-    """The same for an async iterable that takes its time."""
+    """The same for an async iterable, which takes some time for each key."""
 
     def __init__(self, keys, *, seconds=0.0, error=None):
         self.keys = iter(keys)
@@ -453,7 +453,7 @@ async def test_leaving_while_calls_end_for_the_deadline_does_not_wait_for_ever()
     outcomes = fan_out(slow_to_end, range(5), concurrency=1, deadline=1)
     async with contextlib.aclosing(outcomes):
         async for _ in outcomes:
-            await asyncio.sleep(2)  # the deadline passes, and the call under way is ending
+            await asyncio.sleep(2)  # the deadline passes, and the call in flight is ending
             break
     await turns()
     assert others() == set()
@@ -759,7 +759,7 @@ async def test_an_input_is_not_read_again_after_its_error(kind):
 @pytest.mark.parametrize("kind", ["plain", "async"])
 async def test_an_input_is_not_read_again_after_its_end(kind):
     class Inbox:
-        """Whoever asks for more after the end may wait for ever."""
+        """A source that waits for ever if it is read after its end."""
 
         def __init__(self):
             self.keys = [1, 2, 3]
@@ -817,7 +817,7 @@ async def test_an_iterator_need_not_be_iterable_itself():
 
 
 async def test_an_async_iterable_is_read_by_one_worker_at_a_time_and_to_its_end():
-    source = AsyncSource(range(7), seconds=1)  # complains where two read at once
+    source = AsyncSource(range(7), seconds=1)  # raises if two read at once
     outcomes = await all_of(fan_out(Work(seconds=5), source, concurrency=4))
     assert sorted(o.key for o in outcomes) == list(range(7))
     assert source.read == 7
@@ -976,7 +976,7 @@ async def test_a_worker_that_has_not_yet_begun_at_the_deadline_loses_no_key():
     source = Source(range(5))
 
     def late(key):
-        # The loop stands still for longer than the run has, and the next worker is due to start.
+        # The loop is blocked for longer than the deadline, and the next worker is due to start.
         asyncio.get_running_loop().now += 10
         return asyncio.sleep(0, key)
 

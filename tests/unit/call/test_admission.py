@@ -1,4 +1,4 @@
-"""Who may send: slots in the order of asking, the pace, and the pause of the server."""
+"""Admission: slots in the order of the calls, the rate limit, and the server's pause."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ def admission(most=2, max_rate=None):
 
 
 async def take(gate, seconds=1.0, log=None, name=None, patience=patient):
-    """Enter, stay for a while, leave."""
+    """Enter, hold a slot for some time, and leave."""
     if not await gate.enter(patience):
         return False
     try:

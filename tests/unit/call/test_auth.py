@@ -1,4 +1,4 @@
-"""Where tokens come from, and that one fetch serves all who wait for it."""
+"""The sources of tokens, and one fetch for all callers that wait for it."""
 
 import asyncio
 

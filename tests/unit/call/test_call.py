@@ -765,7 +765,7 @@ async def test_an_answer_about_another_bucket_is_an_error_and_its_connection_not
         assert r"expected 'b', got 'c\n'" in str(error)
         assert error.status == 200
     assert not connection.trusted
-    async with Bench(OK) as bench:  # a transport need not tell
+    async with Bench(OK) as bench:  # a transport need not report its connection
         await fails(bench, DecodeError, decode=decode)
 
 

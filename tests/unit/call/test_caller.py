@@ -1,4 +1,4 @@
-"""Pools and event loops: opened by the first call, replaced with the loop, closed for good."""
+"""The state of an event loop: opened by the first call, replaced with the loop, closed."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ async def call(bench):
 
 
 class Loop:
-    """A loop that runs what it is told, until it is closed as asyncio.run closes its own."""
+    """A loop that runs coroutines until it is closed, as asyncio.run closes its own."""
 
     def __init__(self):
         self.runner = asyncio.Runner(loop_factory=VirtualLoop)

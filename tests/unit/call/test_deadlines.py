@@ -1,4 +1,4 @@
-"""Scopes end what takes too long, and never take another's cancellation for their own."""
+"""Cancel scopes end calls that take too long, and absorb no other cancellation."""
 
 import asyncio
 import contextlib
@@ -109,7 +109,7 @@ async def test_a_scope_needs_a_task():
 
 @pytest.fixture
 def cut_in(deadlines):
-    """Run a body in a scope of its own task; gives the task and the scope."""
+    """Run a body in a scope of its own task; return the task and the scope."""
 
     def start(body, *, seconds=5, reason=Cause.TOTAL):
         scopes = []

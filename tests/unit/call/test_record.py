@@ -13,7 +13,7 @@ ASK = Request("status.get", "GET", "/bucket/b/status", "b")
 
 @pytest.fixture
 def factory():
-    """Let a test set the application's record factory."""
+    """A function that sets the application's record factory."""
     before = logging.getLogRecordFactory()
     yield logging.setLogRecordFactory
     logging.setLogRecordFactory(before)

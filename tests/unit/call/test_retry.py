@@ -100,12 +100,12 @@ def test_a_success_gives_five_back_and_never_more_than_fits():
 def test_that_the_budget_is_empty_is_told_once_until_it_is_full_again():
     budget = Budget()
     budget.withdraw(20)
-    assert budget.begins_to_be_empty()
-    assert not budget.begins_to_be_empty()
+    assert budget.should_log_empty()
+    assert not budget.should_log_empty()
     budget.deposit(19)
-    assert not budget.begins_to_be_empty()
+    assert not budget.should_log_empty()
     budget.deposit(1)
-    assert budget.begins_to_be_empty()
+    assert budget.should_log_empty()
 
 
 # What a failure asks for.

@@ -1,4 +1,4 @@
-"""The command line brings its own event loops; where a test needs one, it runs in real time."""
+"""The command line brings its own event loops; a test that needs one runs in real time."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Exit codes: which one wins where several apply."""
+"""Exit codes: the one that wins if several apply."""
 
 import pytest
 

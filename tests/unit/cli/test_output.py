@@ -50,7 +50,7 @@ async def test_a_line_is_there_before_the_run_ends(pipe):
 
 
 async def test_a_reader_that_waits_holds_up_the_run_but_not_the_event_loop(pipe):
-    """More than a pipe holds is written while nobody reads; the loop keeps turning."""
+    """More than a pipe holds is written while nobody reads; the event loop keeps running."""
     writer, most = make_writer("jsonl", STATUS), 20_000
     added = 0
 

@@ -1,4 +1,4 @@
-"""What the options make of a client, and of the time that a run has; the client is a stand-in."""
+"""The client and the time limits that the options describe; the client is a fake."""
 
 import json
 from types import SimpleNamespace

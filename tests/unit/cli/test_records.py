@@ -18,8 +18,8 @@ from flashback_async import (
     ServerError,
     Success,
 )
-from flashback_async.cli.output import json_text, make_writer
-from flashback_async.cli.records import NODE_STATS, STATS, STATUS, json_value, reason
+from flashback_async.cli.output import make_writer
+from flashback_async.cli.records import NODE_STATS, STATS, STATUS, reason
 
 SEEN = datetime(2024, 1, 15, 10, 30, 0, 250_000, tzinfo=UTC)
 NODE = NodeStatus("10.0.0.1", "us-east-1", "1.8.2", NodeState.ONLINE, 14.5, SEEN)
@@ -37,8 +37,25 @@ def failed(key, error=FAILURE):
     return Failure(0, key, error, 0.1)
 
 
-def through_json(view, outcome):
-    return json.loads(json_text(view.record_of(outcome)))
+@pytest.fixture
+def json_line(capfdbinary):
+    """A function that returns the line which the command line writes for an outcome."""
+
+    async def write(view, outcome):
+        writer = make_writer("jsonl", view)
+        await writer.add(outcome)
+        await writer.drain()
+        return capfdbinary.readouterr().out.decode()
+
+    return write
+
+
+@pytest.fixture
+def through_json(json_line):
+    async def write(view, outcome):
+        return json.loads(await json_line(view, outcome))
+
+    return write
 
 
 def through_csv(view, outcome):
@@ -47,8 +64,8 @@ def through_csv(view, outcome):
     return list(csv.DictReader(io.StringIO(text.getvalue())))
 
 
-def test_a_status_is_a_record_with_its_nodes():
-    assert through_json(STATUS, ok("b1", BucketStatus("B1", (NODE, BLANK)))) == {
+async def test_a_status_is_a_record_with_its_nodes(through_json):
+    assert await through_json(STATUS, ok("b1", BucketStatus("B1", (NODE, BLANK)))) == {
         "bucket_id": "b1",  # as it was asked for
         "nodes": [
             {
@@ -64,9 +81,9 @@ def test_a_status_is_a_record_with_its_nodes():
     }
 
 
-def test_counts_stay_exact_whatever_their_size():
+async def test_counts_stay_exact_whatever_their_size(through_json):
     stats = BucketStats("b1", 10**99 + 1, 2**63, None, -5)
-    record = through_json(STATS, ok("b1", stats))
+    record = await through_json(STATS, ok("b1", stats))
     assert list(record) == [
         "bucket_id",
         "total_count",
@@ -80,10 +97,10 @@ def test_counts_stay_exact_whatever_their_size():
     assert (line["total_download_bytes"], line["total_size_change"]) == ("", "-5")
 
 
-def test_daily_figures_name_their_day():
+async def test_daily_figures_name_their_day(through_json):
     node = DailyNodeStats("10.0.0.1", "*-a", 99.5, 14.25, "1.8.2", "ODD", SEEN, 13.0)
     outcome = ok(BucketDay("b1", date(2024, 1, 15)), [node])
-    record = through_json(NODE_STATS, outcome)
+    record = await through_json(NODE_STATS, outcome)
     assert (record["bucket_id"], record["day"]) == ("b1", "2024-01-15")
     assert record["nodes"][0]["uptime_percent"] == 99.5
     (line,) = through_csv(NODE_STATS, outcome)
@@ -91,8 +108,8 @@ def test_daily_figures_name_their_day():
     assert NODE_STATS.label(outcome.key) == "b1 2024-01-15"
 
 
-def test_a_failure_is_a_record_that_says_why():
-    record = through_json(STATUS, failed("b1"))
+async def test_a_failure_is_a_record_that_says_why(through_json):
+    record = await through_json(STATUS, failed("b1"))
     assert record["bucket_id"] == "b1"
     assert record["error"] == {
         "type": "ServerError",
@@ -113,17 +130,18 @@ def test_a_bucket_without_nodes_has_a_line_all_the_same():
     assert (line["bucket_id"], line["ip"], line["error"]) == ("b1", "", "")
 
 
-def test_no_control_character_gets_through():
+async def test_no_control_character_gets_through(json_line):
     evil = "\x1b]0;x\x07\x7f\u202e\x9b\udcff\n"
     node = NodeStatus(evil, evil, evil, evil, 1.0, SEEN)
     outcomes = [ok(evil, BucketStatus(evil, (node,))), failed(evil, ServerError(evil))]
-    for outcome in outcomes:
-        text = json_text(STATUS.record_of(outcome))
+    texts = [await json_line(STATUS, outcome) for outcome in outcomes]
+    for outcome, line in zip(outcomes, texts, strict=True):
+        text = line.removesuffix("\n")
         assert text.isprintable()
         assert text.isascii()
         lines = [map(str, line) for line in STATUS.csv_lines(outcome)]
         assert all(cell.isprintable() for line in lines for cell in line)
-    assert through_json(STATUS, outcomes[0])["bucket_id"] == evil
+    assert json.loads(texts[0])["bucket_id"] == evil
 
 
 def test_an_error_without_text_is_named():
@@ -131,11 +149,6 @@ def test_an_error_without_text_is_named():
     bare = ServerError()
     bare.args = ()
     assert reason(bare) == "ServerError: ServerError"
-
-
-def test_a_value_that_json_has_no_word_for_is_a_bug():
-    with pytest.raises(TypeError, match="set has no JSON form"):
-        json_value(set())
 
 
 async def test_a_json_array_is_in_the_order_of_the_input(capsys):

@@ -1,4 +1,4 @@
-"""How our own session looks names up."""
+"""The DNS lookup of the client's own session."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What can be told of aiohttp's transport without a socket: whose errors become which."""
+"""The transport without sockets: the translation of aiohttp's errors."""
 
 import asyncio
 import errno
@@ -379,7 +379,7 @@ async def test_a_request_through_a_borrowed_session_is_called_back_while_it_wait
 
 
 class Unreachable(aiohttp.BaseConnector):
-    """Gives no connection before it is closed."""
+    """A connector that makes no connection before it is closed."""
 
     def __init__(self, error=aiohttp.ServerDisconnectedError):
         super().__init__()
@@ -397,7 +397,7 @@ class Unreachable(aiohttp.BaseConnector):
         aiohttp.ServerDisconnectedError,  # aiohttp sends again, and its assertion fails
         aiohttp.ClientConnectionError,
         AttributeError,  # of None, in the place of the connector
-        asyncio.CancelledError,  # of those who wait for a connection or a look-up
+        asyncio.CancelledError,  # in tasks that wait for a connection or a DNS lookup
     ],
 )
 async def test_a_borrowed_session_may_be_closed_while_requests_are_under_way(error):

@@ -1,4 +1,4 @@
-"""What is checked of a session that the client borrows."""
+"""The checks of a session that the client borrows."""
 
 import aiohttp
 import pytest

@@ -1,4 +1,4 @@
-"""The bucket stats resource: ids in lists, answers back to ids, refused lists halved."""
+"""The bucket stats resource: ids in lists, an outcome for each id, refused lists halved."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ def item(bucket_id, count="1"):
 
 
 def asked(request):
-    """The ids that a request asks for; None where it asks for all."""
+    """The ids that a request asks for; None if it asks for all."""
     query = parse_qs(urlsplit(request.target).query)
     return query["bucketId"][0].split(",") if query else None
 
@@ -43,7 +43,7 @@ def all_found(request, attempt):
 
 
 class Api:
-    """Answers lists; refuses those that hold a bad id, and leaves the missing out."""
+    """An API that answers lists, refuses those with a bad id, and leaves missing ids out."""
 
     def __init__(self, *, bad=(), status=403, missing=(), seconds=0.0):
         self.bad = set(bad)

@@ -1,4 +1,4 @@
-"""What get_many and iter_many promise, whichever of the three resources they belong to."""
+"""The promises of get_many and iter_many, the same for all three resources."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ def well(request, attempt=None):
 
 
 class Api:
-    """Answers after some seconds, well or as it is told to."""
+    """An API that answers after some seconds, well or with a planned error."""
 
     def __init__(self, seconds=1.0, say=well):
         self.seconds, self.say = seconds, say
@@ -251,7 +251,7 @@ async def test_leaving_ends_the_places_that_wait_too(use_of):
 
 
 class Calls:
-    """In place of a client's calls: what each is given, and an answer that a test makes up."""
+    """A replacement for a client's calls, with recorded arguments and scripted answers."""
 
     def __init__(self, answer):
         self.answer = answer

@@ -24,7 +24,7 @@ def moment(text):
 
 
 def test_the_ids_of_seed_zero_never_change():
-    """Somebody may have written them down; they also must not depend on the process or machine."""
+    """Users may have written them down; they must not depend on the process or machine either."""
     account = Account(seed=0, buckets=2, nodes=3)
     assert account.bucket_ids == (
         "7bee29c7-7f1a-44d0-afbf-003e46c951e1",

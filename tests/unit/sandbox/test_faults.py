@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: planned failures, the rate limit, outages."""
+"""Deliberate faults: planned failures, the rate limit, outages."""
 
 import pytest
 from hypothesis import given

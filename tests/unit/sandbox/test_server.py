@@ -1,4 +1,4 @@
-"""What a sandbox is told, before it is started and without a socket."""
+"""The settings of a sandbox before it is started, without a socket."""
 
 import math
 
