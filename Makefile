@@ -104,7 +104,7 @@ bench: $(VENV)/.ready ## measure the cost of a call against hand-written aiohttp
 PYTEST := $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: $(VENV)/.ready ## run the tests but the slow ones, or exactly those that ARGS selects
-	@$(PYTEST) $(or $(ARGS),-m 'not slow')
+	@$(if $(ARGS),$(PYTEST) $(ARGS),HYPOTHESIS_PROFILE=quick $(PYTEST) -m 'not slow')
 
 test-all: $(VENV)/.ready ## run every test and require the coverage
 	@$(PYTEST) --cov --cov-report term $(ARGS)

@@ -25,6 +25,7 @@ from tests.integration.command import (
     process,
     records,
     sandbox_with_environment,
+    spawned,
 )
 
 # Data.
@@ -32,7 +33,7 @@ from tests.integration.command import (
 
 async def test_status_of_all_is_a_record_a_line_where_it_is_piped():
     async with sandbox_with_environment(buckets=200) as (sandbox, env):
-        result = await flashback("status", "--all", env=env)
+        result = await spawned("status", "--all", env=env)
     assert (result.code, result.err) == (0, "")
     found = records(result)
     assert set(found) == set(sandbox.bucket_ids)
@@ -414,5 +415,5 @@ async def test_it_works_on_the_standard_loop_as_well(tmp_path):
     (tmp_path / "uvloop.py").write_text("raise ImportError('not here')\n")
     async with sandbox_with_environment(buckets=2) as (_, env):
         env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path.cwd())])
-        result = await flashback("status", "--all", env=env)
+        result = await spawned("status", "--all", env=env)
     assert (result.code, len(result.lines), result.err) == (0, 2, "")

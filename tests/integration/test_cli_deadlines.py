@@ -14,6 +14,7 @@ from tests.integration.command import (
     process,
     records,
     sandbox_with_environment,
+    spawned,
 )
 
 UNREAD = "standard input was not read to its end"
@@ -32,7 +33,7 @@ async def test_a_deadline_that_passes_is_exit_code_5(arguments):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("source", ["pipe", "file"])
+@pytest.mark.parametrize("source", ["pipe", pytest.param("file", marks=pytest.mark.slow)])
 async def test_every_id_of_a_finished_input_has_a_row_when_the_deadline_passes(
     command, source, tmp_path
 ):
@@ -40,10 +41,10 @@ async def test_every_id_of_a_finished_input_has_a_row_when_the_deadline_passes(
     arguments = (*command, "-", "--deadline", "0.2")
     async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
         if source == "pipe":
-            result = await flashback(*arguments, env=env, stdin=LINES)
+            result = await spawned(*arguments, env=env, stdin=LINES)
         else:
             with (tmp_path / "ids").open("rb") as stdin:
-                result = await flashback(*arguments, env=env, stdin=stdin)
+                result = await spawned(*arguments, env=env, stdin=stdin)
     rows = [json.loads(line) for line in result.lines]
     keys = [(row["bucket_id"], row.get("day")) for row in rows]
     days = [day for day in command if day.startswith("2024")] or [None]
