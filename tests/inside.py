@@ -1,6 +1,7 @@
 """The one place where tests reach inside a client, for what no public name shows."""
 
 from flashback_async.call.auth import token_source
+from flashback_async.cli import standard_input
 
 
 def state(client):
@@ -52,3 +53,10 @@ def fetch_in_flight(client):
 
 def replace_provider(client, provider):
     state(client).tokens._renew = token_source(provider)._renew
+
+
+def limit_late_ids(monkeypatch, *, seconds=None, ids=None):
+    """Change what a run that has ended grants a standard input that has not."""
+    for name, value in (("_PATIENCE", seconds), ("_MOST_LATE", ids)):
+        if value is not None:
+            monkeypatch.setattr(standard_input, name, value)

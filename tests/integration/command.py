@@ -70,14 +70,21 @@ async def flashback(*arguments, env, stdin=b""):
     """Run the command in a thread of this process; return the exit code and what it wrote.
 
     It costs a tenth of a process. A test of signals, descriptors or the start needs `spawned`.
+
+    Args:
+        arguments: Those of the command.
+        env: The environment.
+        stdin: Bytes, or an open binary file.
     """
+    given = io.BytesIO(stdin) if isinstance(stdin, bytes) else stdin
     streams = {
-        "stdin": io.TextIOWrapper(io.BytesIO(stdin), "utf-8"),
+        "stdin": io.TextIOWrapper(given, "utf-8"),
         "stdout": io.TextIOWrapper(io.BytesIO(), "utf-8"),
         "stderr": io.TextIOWrapper(io.BytesIO(), "utf-8"),
     }
     with mock.patch.dict(os.environ, env, clear=True), mock.patch.multiple(sys, **streams):
         code = await asyncio.wait_for(asyncio.to_thread(app.run, arguments), GUARD)
+        streams["stdin"].detach()  # a file stays open: a thread may still read it
         return result_of(code, *map(written_to, (sys.stdout, sys.stderr)))
 
 
