@@ -400,7 +400,7 @@ def time_runs_out(play: Play, task: asyncio.Task[None] | None = None) -> None:
     """Let the total time be over, and the timer say so in this turn."""
     play.clock.advance(TOTAL + 1.0)
     if play.pool is not None:
-        play.pool.timer._sweep()
+        inside.look_at_deadlines(play.client)
 
 
 def cancel_as_time_runs_out(play: Play, task: asyncio.Task[None]) -> None:
@@ -493,8 +493,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
 
     def left() -> set[object]:
         tasks = asyncio.all_tasks() - before - fault.server.tasks
-        connector = pool.transport._session.connector if pool else None
-        return tasks | (set() if connector is None else set(connector._acquired))
+        return tasks | inside.connections_in_use(play.client)
 
     ends = asyncio.get_running_loop().time() + 1.0
     while left() and asyncio.get_running_loop().time() < ends:
@@ -502,7 +501,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
     assert not left()
     if pool is not None:
         assert pool.admission.flow.active == 0
-        assert not pool.admission._waiting
+        assert not inside.callers_waiting(play.client)
         assert not pool.timer.scopes
         fetch = inside.fetch_in_flight(play.client)
         assert fetch is None or fetch.waiters == 0
@@ -519,7 +518,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
 
 async def serve_for(fault: Fault, situation: Situation) -> None:
     await fault.serve(tls=tls.server() if situation is over_tls else None)
-    for listening in fault.server._server.sockets:  # no piece of an answer waits for another
+    for listening in fault.server.sockets:  # no piece of an answer waits for another
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

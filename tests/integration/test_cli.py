@@ -400,15 +400,20 @@ def test_main_ends_the_process_with_the_exit_code(capsys):
 
 
 def test_uvloop_drives_the_loop_where_it_can(monkeypatch):
-    fast = SimpleNamespace(new_event_loop=asyncio.new_event_loop)
+    class Fast(asyncio.SelectorEventLoop):
+        pass
+
+    async def kind_of_loop():
+        return type(asyncio.get_running_loop())
+
     monkeypatch.setattr(runner.sys, "platform", "linux")
-    monkeypatch.setitem(sys.modules, "uvloop", fast)
-    assert runner._fast_loop() is fast.new_event_loop
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(new_event_loop=Fast))
+    assert runner.run_loop(kind_of_loop()) is Fast
     monkeypatch.setattr(runner.sys, "platform", "win32")
-    assert runner._fast_loop() is None
+    assert runner.run_loop(kind_of_loop()) is not Fast
     monkeypatch.setattr(runner.sys, "platform", "linux")
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert runner._fast_loop() is None
+    assert runner.run_loop(kind_of_loop()) is not Fast
 
 
 async def test_it_works_on_the_standard_loop_as_well(tmp_path):

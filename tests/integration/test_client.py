@@ -284,9 +284,8 @@ async def test_a_cancelled_run_leaves_no_task_behind_and_the_client_usable():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not {t for t in children() if "_work" in repr(t)}
-        pool = inside.loop_state(client)
-        assert pool.admission.flow.active == 0
-        assert not pool.transport._session.connector._acquired
+        assert inside.active(client) == 0
+        assert not inside.connections_in_use(client)
 
 
 async def test_fan_out_over_calls_of_ones_own(sandbox, client):
@@ -321,7 +320,7 @@ async def test_a_view_keeps_the_pool_alive(sandbox):
     view = FlashbackClient(sandbox.token, base_url=sandbox.base_url).with_options()
     gc.collect()
     await view.status.get(sandbox.bucket_ids[0])
-    await view._owner.close()
+    await inside.owner(view).close()
     with pytest.raises(ClientClosedError):
         await view.status.get(sandbox.bucket_ids[0])
 

@@ -40,7 +40,6 @@ from flashback_async import (
 )
 from flashback_async.call.admission import Flow
 from flashback_async.call.auth import TokenSource
-from flashback_async.net import aiohttp_session
 from flashback_async.sandbox import Sandbox
 from tests import inside
 from tests.faults.harness.answers import chunked, response, stats_body, status_body
@@ -615,7 +614,6 @@ async def test_a_request_that_is_called_back_as_it_is_connected_leaves_its_conne
     monkeypatch,
 ):
     connected, go_on = asyncio.Event(), asyncio.Event()
-    connect = aiohttp_session._connect
 
     async def connect_and_wait(*args):
         connection = await connect(*args)
@@ -623,7 +621,7 @@ async def test_a_request_that_is_called_back_as_it_is_connected_leaves_its_conne
         await go_on.wait()
         return connection
 
-    monkeypatch.setattr(aiohttp_session, "_connect", connect_and_wait)
+    connect = inside.replace_connect(monkeypatch, connect_and_wait)
     async with ScriptedServer(then=healthy) as server, client_of(server) as client:
         asked = asyncio.create_task(client.node_stats.get("bucket-1", DAY))
         await connected.wait()

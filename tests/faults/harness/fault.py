@@ -23,7 +23,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 GUARD = 30.0  # real seconds after which a test fails instead of hanging; load must not reach it
-_SETTLE = 10.0  # real seconds after which what is still there counts as left behind
+SETTLE = 10.0  # real seconds after which what is still there counts as left behind
 
 After = Literal["reused", "closed"]
 
@@ -46,7 +46,7 @@ class Fault:
         self.recovers = True
         self._longest_total = 0.0
         self._seen: list[BaseException] = []
-        self._wire: int | None = None
+        self.expected_requests: int | None = None
         self._after: After | None = None
 
     # What a test works with.
@@ -92,10 +92,7 @@ class Fault:
 
     def idle(self) -> int:
         """Count the living connections that the first client keeps for reuse."""
-        connector = inside.session(self.clients[0]).connector
-        return sum(
-            handler.is_connected() for kept in connector._conns.values() for handler, _ in kept
-        )
+        return inside.idle_connections(self.clients[0])
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what happens without our doing."""
@@ -173,7 +170,7 @@ class Fault:
         if connections is not None:
             accepted = len(self.server.connections)
             assert accepted == connections, f"{accepted} connections, not {connections}"
-        self._wire, self._after = requests, after
+        self.expected_requests, self._after = requests, after
 
     def retried(self, *, transient: int = 0, throttled: int = 0, refunded: bool = False) -> None:
         """Check the back-offs slept and the tokens spent, of one call with default settings.
@@ -222,7 +219,7 @@ class Fault:
         assert not problems, "\n".join(problems[:20])
 
     async def _settle(self, left: Callable[[], list[str]], problems: list[str]) -> None:
-        ends = self._loop.time() + _SETTLE
+        ends = self._loop.time() + SETTLE
         while (still := left()) and self._loop.time() < ends:
             await asyncio.sleep(0.005)
         problems += still
@@ -233,12 +230,10 @@ class Fault:
             pool = inside.loop_state(client)
             if pool is None:
                 continue
-            session = pool.transport._session
-            connector = session and session.connector  # None once it is closed
             counts = {
-                "connections acquired": len(connector._acquired) if connector else 0,
+                "connections acquired": len(inside.connections_in_use(client)),
                 "slots held": pool.admission.flow.active,
-                "calls in the queue": len(pool.admission._waiting),
+                "calls in the queue": inside.callers_waiting(client),
                 "deadlines": len(pool.timer.scopes),
             }
             left += [f"{count} {what} left" for what, count in counts.items() if count]
@@ -258,17 +253,19 @@ class Fault:
     async def _recover(self, problems: list[str]) -> None:
         """See every client get a good answer once the server is well again."""
         server = self.server
-        if self._wire is None:
+        if self.expected_requests is None:
             problems.append("the test does not say how many requests it expects: fault.wire(n)")
-        elif len(server.requests) != self._wire:
-            problems.append(f"{len(server.requests)} requests in the end, not {self._wire}")
+        elif len(server.requests) != self.expected_requests:
+            problems.append(
+                f"{len(server.requests)} requests in the end, not {self.expected_requests}"
+            )
         if not self.recovers:
             return
         self.clock.advance(3600.0)  # past every pause that the server asked for
         for client in self.clients:
             if inside.is_closed(client):
                 continue
-            is_https = client._base_url.startswith("https:")
+            is_https = inside.base_url(client).startswith("https:")
             await server.become_healthy(tls.server() if is_https else None)
             before = len(server.connections)
             view = client.with_options(timeout=Timeout(), retry=RetryPolicy())

@@ -187,6 +187,10 @@ class ScriptedServer:
         return f"{scheme}://{host}:{self.port}"
 
     @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return () if self._server is None else tuple(self._server.sockets)
+
+    @property
     def open_connections(self) -> int:
         return sum(not conn.closed for conn in self.connections)
 

@@ -7,6 +7,7 @@ import pytest
 from aioresponses import aioresponses, core
 
 from flashback_async.client import FlashbackClient
+from tests import inside
 from tests.unit.support import TOKEN, LoopClock
 
 
@@ -27,5 +28,5 @@ def answers(monkeypatch):
 @pytest.fixture
 async def client():
     async with FlashbackClient(TOKEN, base_url="https://api.test/v1") as made:
-        made._caller.state.clock = LoopClock()
+        inside.use_clock(made, LoopClock())
         yield made

@@ -14,6 +14,7 @@ from flashback_async.errors import (
     RateLimitError,
 )
 from flashback_async.models import BucketStats, DailyNodeStats, NodeState, NodeStatus
+from tests import inside
 from tests.unit.support import TOKEN
 
 ID = "550e8400-e29b-41d4-a716-446655440000"
@@ -155,7 +156,7 @@ async def test_a_server_that_is_busy_is_asked_again(answers, client):
     answers.get(STATUS_URL, status=503)
     answers.get(STATUS_URL, payload=STATUS)
     assert (await client.status.get(ID)).bucket_id == ID
-    assert client._caller.state.clock.slept == [0.0, 2.0, 0.05]
+    assert inside.clock(client).slept == [0.0, 2.0, 0.05]
 
 
 async def test_a_server_that_stays_busy_is_given_up(answers, client):
