@@ -83,7 +83,7 @@ def item_of(call: Call, result: object) -> object:
 async def refused(
     fault: Fault, call: Call, body: object, says: str | Iterable[str], path: str = "$", **more: str
 ) -> DecodeError:
-    """See an answer with this body end its call after one request, with a ``DecodeError``."""
+    """Check that an answer with this body is a ``DecodeError`` after one request."""
     await fault.serve(then=response(body=body, headers={"x-request-id": "id-7"}))
     says = [says] if isinstance(says, str) else says
     says = ["status 200, application/json", "request id 'id-7'", *says]
@@ -95,13 +95,13 @@ async def refused(
 
 
 def offset_in(error: DecodeError) -> int:
-    """Give the place in the body that an error names."""
+    """Return the place in the body that an error names."""
     [offset] = re.findall(r"\(byte ([0-9]+)\)", str(error))
     return int(offset)
 
 
 async def taken(fault: Fault, call: Call, body: object) -> object:
-    """See an answer with this body be a success, after one request."""
+    """Check that an answer with this body is a success after one request."""
     await fault.serve(then=response(body=body))
     result = await fault.result(call(fault.client()))
     fault.retried()
@@ -239,7 +239,7 @@ async def test_B06_far_too_deep_and_ignored(fault: Fault, call: Call):
 
 
 class Memory:
-    """How much this process, client and server, grows at most while a block runs."""
+    """The most that this process, with client and server, grows while a block runs."""
 
     def __enter__(self) -> Memory:
         with suppress(OSError):  # Linux can forget an earlier peak
@@ -260,7 +260,7 @@ class Memory:
 
 @pytest.fixture
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Keep the sizes of all that the client's connections take from the network."""
+    """Record the sizes of all blocks that the client's connections read."""
     sizes: list[int] = []
     received = ResponseHandler.data_received
 
@@ -275,7 +275,7 @@ def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def is_too_large(
     fault: Fault, step: server.Step, *says: str, limits: Limits | None = None
 ) -> int:
-    """See an answer end its call, and its connection; gives the growth of memory."""
+    """Check that an answer ends its call and its connection; return the growth of memory."""
     await fault.serve(then=step)
     client = fault.client(limits=limits or Limits())
     with Memory() as memory:

@@ -1,4 +1,4 @@
-"""A call can be cancelled at every point of its way: once, and nothing is left of it.
+"""A call can be cancelled at every step, once, and leaves nothing behind.
 
 Each situation is played again and again, and what is under way is cancelled one step later each
 time, until it ends by itself before it is reached.
@@ -55,7 +55,7 @@ async def turns(count: int) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so; few turns go by."""
+    """Yield to the event loop until a condition holds, but only a few times."""
     async with asyncio.timeout(GUARD):
         while not condition():
             await asyncio.sleep(0)
@@ -102,7 +102,7 @@ class Play:
         return self.client
 
     async def other(self, name: str = "other") -> None:
-        """Begin another call, that the server holds until the end; it must succeed."""
+        """Start another call, which the server holds until the end and which must succeed."""
         self.answers[name] = [self._hold]
         before = len(self.fault.server.requests)
         self.others.append(asyncio.create_task(self.patiently(name)))
@@ -123,7 +123,7 @@ class Play:
             await (conn.send(one) if isinstance(one, bytes) else one(conn, request))
 
     async def run(self, victim: Awaitable[object]) -> None:
-        """Await what is to be cancelled, and see what comes of it, and what comes later."""
+        """Await the call that is to be cancelled, and record its end and that of a later call."""
         task = asyncio.current_task()
         try:
             self.result = await victim
@@ -397,7 +397,7 @@ def cancel(play: Play, task: asyncio.Task[None]) -> None:
 
 
 def time_runs_out(play: Play, task: asyncio.Task[None] | None = None) -> None:
-    """Let the total time be over, and the timer say so in this turn."""
+    """Pass the call's deadline, and notice it in this iteration of the event loop."""
     play.clock.advance(TOTAL + 1.0)
     if play.pool is not None:
         inside.look_at_deadlines(play.client)
@@ -479,7 +479,7 @@ def is_worker(task: asyncio.Task[object]) -> bool:
 
 
 async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[object]]) -> None:
-    """See that the others end as they should, that nothing is left, and the client works."""
+    """Check that the other calls end well, that nothing is left, and that the client works."""
     play.released.set()
     others = await fault.result(asyncio.gather(*play.others, return_exceptions=True))
     closed = inside.is_closed(play.client)
@@ -705,5 +705,5 @@ async def test_L05_thousands_of_cancellations_at_random_times(fault: Fault, quie
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Leave out the log of every single call, where there are thousands of them."""
+    """Switch off the log of single calls, because there are thousands of them."""
     caplog.set_level("WARNING", logger="flashback_async")

@@ -1,4 +1,4 @@
-"""The checks that every fault test makes do fail where they should."""
+"""The checks of every fault test fail if they should."""
 
 from __future__ import annotations
 

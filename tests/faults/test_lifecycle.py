@@ -72,12 +72,12 @@ class Held:
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Leave out the log of every single call, where there are thousands of them."""
+    """Switch off the log of single calls, because there are thousands of them."""
     caplog.set_level("WARNING", logger="flashback_async")
 
 
 def sleep_for_ever(clock: FakeClock) -> None:
-    """Have a clock put down who sleeps, and wake nobody."""
+    """Make a clock record its sleepers and wake none of them."""
 
     async def sleep(seconds: float) -> None:
         clock.sleeps.append(seconds)
@@ -891,7 +891,7 @@ def test_L14_client_in_a_forked_child(child: str):
 
 
 def run_script(text: str, *flags: str, **environment: str) -> str:
-    """Run a script as a process of its own; gives what it prints."""
+    """Run a script in a process of its own and return what it prints."""
     done = subprocess.run(
         [sys.executable, *flags, "-c", textwrap.dedent(text)],
         cwd=ROOT,
@@ -1461,7 +1461,7 @@ FATES = {0: fails(1, 0), 5: [MISSING], 10: fails(3, 10), 17: fails(2, 17), 23: f
 
 
 async def the_same_calls() -> list[str]:
-    """Make calls of every kind, under every check of a fault test, and tell what came of them."""
+    """Make calls of every kind under all checks of a fault test, and return their results."""
     log = logging.getLogger("asyncio")
     level = log.level
     # In debug mode it logs the frames of the server here, which holds what it was sent.
@@ -1541,7 +1541,7 @@ async def listen_once() -> None:
 
 @pytest.fixture(scope="module")
 def expected() -> list[str]:
-    """Give what the same calls come to in asyncio's own loop."""
+    """Return the results of the same calls in asyncio's own loop."""
     told = asyncio.run(the_same_calls())
     assert [re.sub(r": Bucket.*|: \[Daily.*", ": a model", text) for text in told] == [
         "fresh: a model",

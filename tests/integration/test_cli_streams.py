@@ -36,7 +36,7 @@ PIPE = 65_536  # bytes that it holds
 
 @contextlib.contextmanager
 def pipe():
-    """Open a pipe; yields what reads and what writes."""
+    """Open a pipe and yield its two ends, for reading and for writing."""
     ends = os.pipe()
     with io.FileIO(ends[0], "r") as read, io.FileIO(ends[1], "w") as write:
         yield read, write
@@ -204,7 +204,7 @@ async def test_on_a_terminal_there_are_a_bar_and_colours_and_no_colours_if_not_w
 
 
 async def on_terminal(*arguments, env):
-    """Run it with a terminal for its output and its messages; gives what that shows."""
+    """Run the command on a terminal and return what that shows."""
     import pty
 
     ours, theirs = pty.openpty()

@@ -107,7 +107,7 @@ def children():
 
 
 def run_apart(code, **environment):
-    """Run a program of its own; gives what it printed."""
+    """Run a program in a process of its own and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,

@@ -31,7 +31,7 @@ async def contender(request, ports):
 
 
 def plain(result):
-    """Bring what a contender gives into one form: dicts as on the wire, with times and numbers."""
+    """Return a contender's result in one form: dicts as on the wire, with times and numbers."""
     if isinstance(result, bytes):
         result = json.loads(result)
     if isinstance(result, BucketStatus):

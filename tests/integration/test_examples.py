@@ -69,7 +69,7 @@ async def started(
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    """Wait for the end; gives the exit code and what is left of stdout and stderr."""
+    """Wait for the end; return the exit code and the rest of stdout and stderr."""
     said, complained = await process.communicate()
     return process.returncode, said.decode(), complained.decode()
 
@@ -508,7 +508,7 @@ def answer(status: int, body: bytes = b"{}") -> bytes:
 
 @asynccontextmanager
 async def scripted(script: Callable[[], bytes]) -> AsyncIterator[str]:
-    """Answer each request with the bytes that the script gives; gives the base URL."""
+    """Answer each request with the next bytes of the script; yield the base URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -109,7 +109,7 @@ class LoopClock:
 
 
 async def turns(count=10):
-    """Let whatever is ready run."""
+    """Yield to the event loop, so that whatever is ready runs."""
     for _ in range(count):
         await asyncio.sleep(0)
 

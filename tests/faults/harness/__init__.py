@@ -1,1 +1,1 @@
-"""What the fault tests share: a scripted server, a clock, and the checks that every test makes."""
+"""The harness of the fault tests: a scripted server, a clock, and the checks of every test."""

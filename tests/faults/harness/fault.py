@@ -1,4 +1,4 @@
-"""What one test of a fault works with, and what it checks for every fault alike."""
+"""The servers, clients and clock of one fault test, and the checks that all of them share."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ class Fault:
         return client
 
     async def result(self, call: Awaitable[T]) -> T:
-        """Give what a call gives."""
+        """Return the result of a call, which must end in time."""
         async with asyncio.timeout(GUARD):
             return await call
 
     def idle(self) -> int:
-        """Count the living connections that the first client keeps for reuse."""
+        """Return how many open connections the first client keeps for reuse."""
         return inside.idle_connections(self.clients[0])
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what happens without our doing."""
+        """Wait until a condition holds."""
         async with asyncio.timeout(GUARD):
             while not condition():
                 await asyncio.sleep(0.001)
@@ -103,7 +103,7 @@ class Fault:
     async def error(
         self, call: Awaitable[object], kind: type[E] | tuple[type[E], ...], **expected: Any
     ) -> E:
-        """Give the error that a call ends with, once ``check`` has seen it."""
+        """Return the error that ends a call, after ``check`` has checked it."""
         caught = None
         try:
             got = await self.result(call)
@@ -153,7 +153,7 @@ class Fault:
         return error
 
     def must_be_safe(self, *values: object) -> None:
-        """Fail where the token shows in a value, however it is looked at."""
+        """Fail if the token shows in a value in any form."""
         leaks = secrecy.find(self.token, *values)
         assert not leaks, "the token shows: " + "; ".join(leaks)
 
@@ -251,7 +251,7 @@ class Fault:
         return [f"task left: {task!r}" for task in tasks]
 
     async def _recover(self, problems: list[str]) -> None:
-        """See every client get a good answer once the server is well again."""
+        """Check that every client gets a good answer once the server is healthy again."""
         server = self.server
         if self.expected_requests is None:
             problems.append("the test does not say how many requests it expects: fault.wire(n)")
@@ -282,7 +282,7 @@ class Fault:
 
 
 class _Records(logging.Handler):
-    """Keep every record of every logger, whatever its level."""
+    """A handler that keeps every record of every logger."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -301,7 +301,7 @@ class _Records(logging.Handler):
         logging.root.setLevel(self._level)
 
     def complaints(self) -> list[str]:
-        """Give what asyncio or aiohttp had to complain about."""
+        """Return the warnings and errors that asyncio or aiohttp logged."""
         return [
             record.getMessage()
             for record in self.records

@@ -1,4 +1,4 @@
-"""What goes wrong below TLS: names, addresses, sockets."""
+"""Faults below TLS: of names, addresses and sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Outcome = OSError | list[str] | None
 
 
 class FakeResolver:
-    """Stand in for the name look-up of the running loop, for as long as that lives.
+    """A stand-in for the DNS lookup of the running loop, for the life of the loop.
 
     Each look-up ends as the next outcome says: the addresses, an error to raise, or None for
     one that never ends. After the last one every name is 127.0.0.1.
@@ -44,7 +44,7 @@ class FakeResolver:
 
 @contextlib.contextmanager
 def full_backlog(host: str, port: int = 0) -> Iterator[int]:
-    """Give the port of a socket that answers no further connection: its queue is full."""
+    """Fill the backlog of a listening socket, so that it accepts no further connection; yield its port."""
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(socket.socket())
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,7 +59,7 @@ def full_backlog(host: str, port: int = 0) -> Iterator[int]:
 
 @contextlib.contextmanager
 def no_descriptors() -> Iterator[None]:
-    """Let this process open nothing more."""
+    """Leave this process no free file descriptor."""
     resource = pytest.importorskip("resource")
     taken: list[int] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -78,7 +78,7 @@ def no_descriptors() -> Iterator[None]:
 
 
 def record_sockets() -> list[socket.socket]:
-    """Keep every socket that the running loop connects from now on."""
+    """Record every socket that the running loop connects from now on."""
     kept: list[socket.socket] = []
     loop = asyncio.get_running_loop()
     connect = loop.sock_connect
@@ -92,7 +92,7 @@ def record_sockets() -> list[socket.socket]:
 
 
 def need_descriptors(count: int) -> None:
-    """Raise this process's limit of open files where it is below; skip the test if it cannot."""
+    """Raise this process's limit on open files if it is lower; skip the test if that fails."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < count:

@@ -1,4 +1,4 @@
-"""A server that does exactly what a script says, and keeps what it was sent.
+"""A server that does exactly what a script says and records every request.
 
 A script is a list of steps, one for each request in the order of arrival. A step is the bytes to
 send, an ``async def step(conn, request)``, or a list of steps to take one after the other.
@@ -21,7 +21,7 @@ _LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Request(NamedTuple):
-    """A request as it came; ``number`` counts all of the server's, from 1."""
+    """A request as received; ``number`` counts those of the server, from 1."""
 
     number: int
     conn: Conn
@@ -62,21 +62,21 @@ class Conn:
             await asyncio.sleep(pause)
 
     def close(self) -> None:
-        """Send what is on its way, then FIN."""
+        """Send what is buffered, then FIN."""
         self.writer.close()
 
     def half_close(self) -> None:
         self.writer.write_eof()
 
     def reset(self) -> None:
-        """Send RST; what is still on its way is lost."""
+        """Send RST and drop what is buffered."""
         self.writer.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0
         )
         self.writer.transport.abort()
 
     async def gone(self) -> None:
-        """Say nothing until the client goes away."""
+        """Send nothing until the client closes the connection."""
         while await self.reader.read(2**16):
             pass
 
@@ -99,18 +99,18 @@ async def hang(conn: Conn, _: Request) -> None:
 
 
 async def healthy(conn: Conn, request: Request) -> None:
-    """Answer as the API does, about whatever bucket was asked for."""
+    """Answer as the API does, about the bucket that was asked for."""
     await conn.send(good_answer(request))
 
 
 async def vanish(conn: Conn, _: Request) -> None:
-    """Read nothing more and say nothing more, as a host without power."""
+    """Read and send nothing more, as a host that lost power."""
     conn.writer.transport.pause_reading()
     await asyncio.Event().wait()
 
 
 def together(count: int, then: Step = healthy) -> Step:
-    """Wait until so many requests are under way, and go on with all of them."""
+    """Hold requests until ``count`` of them are in flight, then continue with all of them."""
     arrived: list[Request] = []
     complete = asyncio.Event()
 
@@ -144,7 +144,7 @@ def good_answer(request: Request) -> bytes:
 
 
 class ScriptedServer:
-    """Listen on loopback; after the script's end every request gets the step ``then``.
+    """A server on loopback; after the end of its script, every request gets the step ``then``.
 
     Args:
         script: What to do for the first request, the second, and so on.

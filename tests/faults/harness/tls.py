@@ -1,4 +1,4 @@
-"""Certificates: an authority that the clients of the tests trust, and servers that are wrong."""
+"""A certificate authority that the test clients trust, and servers with faulty certificates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _authority() -> trustme.CA:
 
 @cache
 def server(*names: str, expires: datetime | None = None) -> ssl.SSLContext:
-    """Give the context of a server that the clients trust, by default for loopback."""
+    """Return the context of a server that the clients trust, by default for loopback."""
     leaf = _authority().issue_cert(*(names or _NAMES), not_after=expires)
     return _context(leaf)
 
@@ -32,7 +32,7 @@ def expired() -> ssl.SSLContext:
 
 @cache
 def unknown() -> ssl.SSLContext:
-    """Give the context of a server whose authority nobody knows."""
+    """Return the context of a server whose authority nobody knows."""
     return _context(trustme.CA().issue_cert(*_NAMES))
 
 
@@ -62,7 +62,7 @@ def self_signed() -> ssl.SSLContext:
 
 @cache
 def outdated() -> ssl.SSLContext:
-    """Give the context of a server that knows nothing newer than TLS 1.1."""
+    """Return the context of a server that supports nothing newer than TLS 1.1."""
     context = _context(_authority().issue_cert(*_NAMES))
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
@@ -74,7 +74,7 @@ def outdated() -> ssl.SSLContext:
 
 @cache
 def wants_certificate() -> ssl.SSLContext:
-    """Give the context of a server that wants a certificate of its clients."""
+    """Return the context of a server that requires a client certificate."""
     context = _context(_authority().issue_cert(*_NAMES))
     _authority().configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -82,7 +82,7 @@ def wants_certificate() -> ssl.SSLContext:
 
 
 class PickyServer:
-    """A server in a thread that refuses clients without a certificate, and tells them so.
+    """A server in a thread that rejects clients without a certificate with a TLS alert.
 
     asyncio's own servers close the connection without the alert.
     """

@@ -70,7 +70,7 @@ async def fails(bench, kind, **kwargs):
 
 
 class Provider:
-    """A token provider that gives t1, t2, …"""
+    """A token provider that returns t1, t2, …"""
 
     def __init__(self, seconds=0.0, *, fail_on=()):
         self.seconds = seconds

@@ -109,7 +109,7 @@ async def test_a_scope_needs_a_task():
 
 @pytest.fixture
 def cut_in(deadlines):
-    """Run a body in a scope of its own task; gives the task and the scope."""
+    """Run a body in a scope of its own task; return the task and the scope."""
 
     def start(body, *, seconds=5, reason=Cause.TOTAL):
         scopes = []

@@ -380,7 +380,7 @@ async def test_a_request_through_a_borrowed_session_is_called_back_while_it_wait
 
 
 class Unreachable(aiohttp.BaseConnector):
-    """Gives no connection before it is closed."""
+    """A connector that makes no connection before it is closed."""
 
     def __init__(self, error=aiohttp.ServerDisconnectedError):
         super().__init__()

@@ -12,7 +12,7 @@ from tests.unit.support import TOKEN, LoopClock
 
 
 class _ClientResponse(aiohttp.ClientResponse):
-    """What aioresponses makes, with the argument that aiohttp 3.14 asks for besides."""
+    """The response of aioresponses, with the argument that aiohttp 3.14 requires besides."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, stream_writer=SimpleNamespace(output_size=0), **kwargs)
