@@ -44,7 +44,7 @@ class FakeResolver:
 
 @contextlib.contextmanager
 def full_backlog(host: str, port: int = 0) -> Iterator[int]:
-    """Fill the backlog of a listening socket, so that it accepts no further connection; yield its port."""
+    """Yield the port of a listening socket whose full backlog takes no further connection."""
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(socket.socket())
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
