@@ -453,7 +453,7 @@ async def test_of_a_borrowed_session_nobody_knows_whether_it_is_connected():
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_headers(borrowed):
+async def test_a_request_has_the_token_and_the_common_headers(borrowed):
     session = aiohttp.ClientSession() if borrowed else None
     transport = make(session=session)
     transport.open()
