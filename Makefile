@@ -57,6 +57,7 @@ install = if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python
 	  $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null; \
 	  $(PY) -m pip install --quiet --disable-pip-version-check $(1); fi
 
+# Finding Python has left bytecode in $(VENV), and uv replaces no folder that is not an environment.
 $(VENV)/.installed: constraints.txt
 	@set -e; \
 	python="$$($(FIND_PYTHON))" || true; \
@@ -64,6 +65,7 @@ $(VENV)/.installed: constraints.txt
 	  echo "$(if $(PYTHON),$(PYTHON) is not Python 3.11 or later.,No Python 3.11 or later was found.)" \
 	    "Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
 	version="$$("$$python" -c 'import platform; print(platform.python_version())')"; \
+	rm -rf $(VENV)/bytecode; \
 	if command -v uv >/dev/null 2>&1; then \
 	  echo "setup: Python $$version in $(VENV), with uv"; \
 	  uv venv --quiet --no-project --clear --python "$$python" $(VENV); \
@@ -102,7 +104,7 @@ bench: $(VENV)/.ready ## measure the cost of a call against hand-written aiohttp
 PYTEST := $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: $(VENV)/.ready ## run the tests but the slow ones, or exactly those that ARGS selects
-	@$(PYTEST) $(or $(ARGS),-m 'not slow')
+	@$(if $(ARGS),$(PYTEST) $(ARGS),HYPOTHESIS_PROFILE=quick $(PYTEST) -m 'not slow')
 
 test-all: $(VENV)/.ready ## run every test and require the coverage
 	@$(PYTEST) --cov --cov-report term $(ARGS)

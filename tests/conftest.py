@@ -19,6 +19,7 @@ settings.register_profile(
     deadline=None,  # nothing is asserted about how long a thing takes on this machine
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("quick", settings.get_profile("default"), max_examples=50)
 settings.register_profile("fuzz", settings.get_profile("default"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -1,15 +1,17 @@
 """The one place where tests reach inside a client, for what no public name shows."""
 
 from flashback_async.call.auth import token_source
+from flashback_async.cli import standard_input
+from flashback_async.net import aiohttp_session
 
 
 def state(client):
-    """What outlives the event loop: limits, token, retry budget, clock."""
+    """Return what outlives the event loop: limits, token, retry budget, clock."""
     return client._caller.state
 
 
 def loop_state(client):
-    """What belongs to the running loop; None before the first call."""
+    """Return what belongs to the running loop; None before the first call."""
     return state(client).loop_state
 
 
@@ -18,17 +20,21 @@ def admission(client):
 
 
 def active(client):
-    """How many slots are held."""
+    """Return how many slots are held."""
     return admission(client).flow.active
 
 
 def budget(client):
-    """How many tokens the retry budget holds."""
+    """Return how many tokens the retry budget holds."""
     return state(client).budget.tokens
 
 
 def is_closed(client):
     return state(client)._closed
+
+
+def clock(client):
+    return state(client).clock
 
 
 def use_clock(client, clock):
@@ -41,14 +47,65 @@ def total(client):
 
 
 def session(client):
-    """aiohttp's session; its connector is None once it is closed."""
+    """Return aiohttp's session; its connector is None once it is closed."""
     return loop_state(client).transport._session
 
 
+def connections_in_use(client):
+    """Return the connections of requests in flight."""
+    pool = loop_state(client)
+    connector = pool and pool.transport._session and session(client).connector
+    return set(connector._acquired) if connector else set()
+
+
+def idle_connections(client):
+    """Return how many living connections are kept for reuse."""
+    kept = session(client).connector._conns.values()
+    return sum(handler.is_connected() for same in kept for handler, _ in same)
+
+
+def callers_waiting(client):
+    """Return how many calls wait for a slot."""
+    return len(admission(client)._waiting)
+
+
+def look_at_deadlines(client):
+    """End every call whose deadline has passed on its clock, without waiting for a timer."""
+    loop_state(client).timer._sweep()
+
+
+def remark(error, text):
+    """Add to an error what the client found out later."""
+    error._remark(text)
+
+
+def base_url(client):
+    return client._base_url
+
+
+def owner(view):
+    """Return the client that a view was made of."""
+    return view._owner
+
+
 def fetch_in_flight(client):
-    """The fetch of a token that callers wait for."""
+    """Return the fetch of a token that callers wait for."""
     return loop_state(client).tokens._fetch
 
 
 def replace_provider(client, provider):
     state(client).tokens._renew = token_source(provider)._renew
+
+
+def limit_late_ids(monkeypatch, *, seconds=None, ids=None):
+    """Change what a run that has ended grants a standard input that has not."""
+    for name, value in (("_PATIENCE", seconds), ("_MOST_LATE", ids)):
+        if value is not None:
+            monkeypatch.setattr(standard_input, name, value)
+
+
+def replace_connect(monkeypatch, connect):
+    """Connect the requests of own sessions with a coroutine function; return aiohttp's own."""
+    original = aiohttp_session._connect
+    monkeypatch.setattr(aiohttp_session, "_connect", connect)
+    return original

@@ -11,6 +11,6 @@ from tests.faults.harness.fault import Fault
 
 @pytest.fixture
 async def fault() -> AsyncIterator[Fault]:
-    """Servers, clients and a clock; at the end, a check that nothing is left and nothing leaked."""
+    """Yield servers, clients and a clock; at the end, check that nothing is left or has leaked."""
     async with Fault() as fault:
         yield fault

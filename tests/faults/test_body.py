@@ -83,7 +83,7 @@ def item_of(call: Call, result: object) -> object:
 async def refused(
     fault: Fault, call: Call, body: object, says: str | Iterable[str], path: str = "$", **more: str
 ) -> DecodeError:
-    """Check that an answer with this body ends its call after one request: ``DecodeError``."""
+    """Check that an answer with this body is a ``DecodeError`` after one request."""
     await fault.serve(then=response(body=body, headers={"x-request-id": "id-7"}))
     says = [says] if isinstance(says, str) else says
     says = ["status 200, application/json", "request id 'id-7'", *says]
@@ -101,7 +101,7 @@ def offset_in(error: DecodeError) -> int:
 
 
 async def taken(fault: Fault, call: Call, body: object) -> object:
-    """Check that an answer with this body is a success, after one request."""
+    """Check that an answer with this body is a success after one request."""
     await fault.serve(then=response(body=body))
     result = await fault.result(call(fault.client()))
     fault.retried()
@@ -239,7 +239,7 @@ async def test_B06_far_too_deep_and_ignored(fault: Fault, call: Call):
 
 
 class Memory:
-    """The largest growth of this process, client and server, while a block runs."""
+    """The most that this process, with client and server, grows while a block runs."""
 
     def __enter__(self) -> Memory:
         with suppress(OSError):  # Linux can forget an earlier peak
@@ -260,7 +260,7 @@ class Memory:
 
 @pytest.fixture
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the sizes of all reads by the client's connections."""
+    """Record the sizes of all blocks that the client's connections read."""
     sizes: list[int] = []
     received = ResponseHandler.data_received
 

@@ -1,4 +1,4 @@
-"""A call can be cancelled at every await point: it ends once, and nothing is left of it.
+"""A call can be cancelled at every step, once, and leaves nothing behind.
 
 Each situation is played again and again. Each time the call is cancelled one step later, until it
 ends by itself before that step.
@@ -55,7 +55,7 @@ async def turns(count: int) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a few iterations of the loop until a condition holds."""
+    """Yield to the event loop until a condition holds, but only a few times."""
     async with asyncio.timeout(GUARD):
         while not condition():
             await asyncio.sleep(0)
@@ -102,7 +102,7 @@ class Play:
         return self.client
 
     async def other(self, name: str = "other") -> None:
-        """Begin another call, which the server holds until the end; it must succeed."""
+        """Start another call, which the server holds until the end and which must succeed."""
         self.answers[name] = [self._hold]
         before = len(self.fault.server.requests)
         self.others.append(asyncio.create_task(self.patiently(name)))
@@ -123,7 +123,7 @@ class Play:
             await (conn.send(one) if isinstance(one, bytes) else one(conn, request))
 
     async def run(self, victim: Awaitable[object]) -> None:
-        """Await the call that is to be cancelled, and check its result and the calls after it."""
+        """Await the call that is to be cancelled, and record its end and that of a later call."""
         task = asyncio.current_task()
         try:
             self.result = await victim
@@ -397,10 +397,10 @@ def cancel(play: Play, task: asyncio.Task[None]) -> None:
 
 
 def time_runs_out(play: Play, task: asyncio.Task[None] | None = None) -> None:
-    """Make the total time pass, and the timer notice in this iteration of the loop."""
+    """Pass the call's deadline, and notice it in this iteration of the event loop."""
     play.clock.advance(TOTAL + 1.0)
     if play.pool is not None:
-        play.pool.timer._sweep()
+        inside.look_at_deadlines(play.client)
 
 
 def cancel_as_time_runs_out(play: Play, task: asyncio.Task[None]) -> None:
@@ -479,7 +479,7 @@ def is_worker(task: asyncio.Task[object]) -> bool:
 
 
 async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[object]]) -> None:
-    """Check that the other calls end as expected, that nothing is left, and the client works."""
+    """Check that the other calls end well, that nothing is left, and that the client works."""
     play.released.set()
     others = await fault.result(asyncio.gather(*play.others, return_exceptions=True))
     closed = inside.is_closed(play.client)
@@ -493,8 +493,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
 
     def left() -> set[object]:
         tasks = asyncio.all_tasks() - before - fault.server.tasks
-        connector = pool.transport._session.connector if pool else None
-        return tasks | (set() if connector is None else set(connector._acquired))
+        return tasks | inside.connections_in_use(play.client)
 
     ends = asyncio.get_running_loop().time() + 1.0
     while left() and asyncio.get_running_loop().time() < ends:
@@ -502,7 +501,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
     assert not left()
     if pool is not None:
         assert pool.admission.flow.active == 0
-        assert not pool.admission._waiting
+        assert not inside.callers_waiting(play.client)
         assert not pool.timer.scopes
         fetch = inside.fetch_in_flight(play.client)
         assert fetch is None or fetch.waiters == 0
@@ -519,7 +518,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
 
 async def serve_for(fault: Fault, situation: Situation) -> None:
     await fault.serve(tls=tls.server() if situation is over_tls else None)
-    for listening in fault.server._server.sockets:  # no piece of an answer waits for another
+    for listening in fault.server.sockets:  # no piece of an answer waits for another
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -706,5 +705,5 @@ async def test_L05_thousands_of_cancellations_at_random_times(fault: Fault, quie
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Silence the log of single calls, because there are thousands of them."""
+    """Switch off the log of single calls, because there are thousands of them."""
     caplog.set_level("WARNING", logger="flashback_async")

@@ -1,4 +1,4 @@
-"""The checks around every fault test, each of which can fail."""
+"""The checks of every fault test fail if they should."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def send_one_more(fault: Fault):
 
 async def say_nothing_of_the_wire(fault: Fault):
     await fault.client().status.get("bucket-1")
-    fault._wire = None
+    fault.expected_requests = None
 
 
 async def expect_other_connection(fault: Fault):
@@ -119,14 +119,14 @@ async def break_the_script(fault: Fault):
     ],
 )
 async def test_what_is_left_behind_is_found(monkeypatch, mistake: Callable, problem: str):
-    monkeypatch.setattr("tests.faults.harness.fault._SETTLE", 0.05)
+    monkeypatch.setattr("tests.faults.harness.fault.SETTLE", 0.05)
     fault = Fault()
     with pytest.raises(AssertionError, match=problem):
         async with fault:
             await fault.serve()
-            fault._wire = len(fault.server.requests)
+            fault.expected_requests = len(fault.server.requests)
             await mistake(fault)
-            if fault._wire == 0:
-                fault._wire = len(fault.server.requests)
+            if fault.expected_requests == 0:
+                fault.expected_requests = len(fault.server.requests)
     if kept := getattr(fault, "kept", None):
         kept.cancel() if isinstance(kept, asyncio.Task) else kept.close()

@@ -113,7 +113,7 @@ def bad_id(request: pytest.FixtureRequest) -> BadId:
 
 
 def must_show_little(error: Exception) -> None:
-    """Check that a message is one line of ASCII, with at most 32 characters of the value."""
+    """Check that a message is one line of ASCII with at most 32 characters of the value."""
     text = str(error)
     assert text.isascii()
     assert text.isprintable()
@@ -339,7 +339,7 @@ async def test_I08_right_day_is_sent_as_its_day_in_utc(fault: Fault, day: object
 
 
 def made_with(fault: Fault, wrong: Callable[[str], object]) -> Exception:
-    """Return what the constructor raises for a token, which no frame of this test then holds."""
+    """Return the constructor's error for a token, which no frame of this test then holds."""
     try:
         FlashbackClient(wrong("".join(list(fault.token))))
     except ConfigurationError as error:
@@ -554,7 +554,7 @@ async def test_I11_session_that_would_send_other_credentials(fault: Fault):
 
 
 def refused(fault: Fault, **options: object) -> Exception:
-    """Return what the constructor raises, with the canary as a valid token."""
+    """Return the constructor's error, with the canary as a valid token."""
     try:
         FlashbackClient("".join(list(fault.token)), **options)
     except ConfigurationError as error:

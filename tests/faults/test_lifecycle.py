@@ -72,12 +72,12 @@ class Held:
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Silence the log of single calls, because there are thousands of them."""
+    """Switch off the log of single calls, because there are thousands of them."""
     caplog.set_level("WARNING", logger="flashback_async")
 
 
 def sleep_for_ever(clock: FakeClock) -> None:
-    """Make a clock record each sleep, and never end one."""
+    """Make a clock record its sleepers and wake none of them."""
 
     async def sleep(seconds: float) -> None:
         clock.sleeps.append(seconds)
@@ -122,7 +122,7 @@ async def test_L01_deadline_in_the_moment_that_the_slot_comes(fault: Fault):
 
     def time_runs_out() -> None:
         fault.clock.advance(30.0)
-        pool.timer._sweep()
+        inside.look_at_deadlines(client)
 
     def leave_as_time_runs_out() -> None:
         asyncio.get_running_loop().call_soon(time_runs_out)  # before the slot's new owner wakes
@@ -891,7 +891,7 @@ def test_L14_client_in_a_forked_child(child: str):
 
 
 def run_script(text: str, *flags: str, **environment: str) -> str:
-    """Run a script in its own process, and return its output."""
+    """Run a script in a process of its own and return what it prints."""
     done = subprocess.run(
         [sys.executable, *flags, "-c", textwrap.dedent(text)],
         cwd=ROOT,
@@ -1461,7 +1461,7 @@ FATES = {0: fails(1, 0), 5: [MISSING], 10: fails(3, 10), 17: fails(2, 17), 23: f
 
 
 async def the_same_calls() -> list[str]:
-    """Make calls of every kind, under every check of a fault test, and return their results."""
+    """Make calls of every kind under all checks of a fault test, and return their results."""
     log = logging.getLogger("asyncio")
     level = log.level
     # In debug mode it logs the frames of the server here, which holds what it was sent.

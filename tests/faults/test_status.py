@@ -327,7 +327,7 @@ async def test_S06_every_name_of_message_and_code(
 
 
 class Tokens:
-    """A provider that returns a new token each time; all of them begin with the canary."""
+    """Return a new token for each call; all of them begin with the canary."""
 
     def __init__(self, fault: Fault) -> None:
         self.calls = 0
@@ -610,7 +610,7 @@ async def test_S14_throttled_without_a_time_to_wait(fault: Fault, call: Call):
 
 
 def seen_at(fault: Fault) -> list[float]:
-    """Return when requests arrived, in seconds from the first."""
+    """Return when requests arrived, in seconds after the first."""
     return [request.at - fault.server.requests[0].at for request in fault.server.requests]
 
 
@@ -808,7 +808,7 @@ async def test_S15_concurrency_is_halved_once_for_each_burst(fault: Fault, answe
 
 @pytest.fixture
 def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Set the machine's time zone to another than that of the dates."""
+    """Set the time zone of this process to one that differs from that of the dates."""
     if not hasattr(time, "tzset"):
         yield
         return
@@ -1080,7 +1080,7 @@ async def test_S23_page_in_place_of_data(fault: Fault, call: Call, size: int, af
 
 @pytest.fixture
 def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the sizes of all reads by the client's connections."""
+    """Record the sizes of all blocks that the client's connections read."""
     sizes: list[int] = []
     received = ResponseHandler.data_received
 
@@ -1219,7 +1219,7 @@ async def test_S28_success_is_no_truth_value(
 
 
 class Limit:
-    """A server that allows 50 requests a second, and asks any others to wait for a second."""
+    """A server that allows 50 requests a second and answers 429 to the others."""
 
     rate = 50
 
@@ -1239,13 +1239,13 @@ class Limit:
         return server.good_answer(request)
 
     def has_room(self, now: float) -> bool:
-        """Return whether the last second had fewer requests than the limit."""
+        """Return how many arrived in the last second."""
         return len(self.allowed) < self.rate or self.allowed[-self.rate] <= now - 1.0
 
 
 class FixedWindows(Limit):
     def has_room(self, now: float) -> bool:
-        """Return whether the current second had fewer requests than the limit."""
+        """Return how many arrived since the last full second."""
         second = self.began + math.floor(now - self.began)
         return sum(at >= second for at in self.allowed[-self.rate :]) < self.rate
 

@@ -292,10 +292,20 @@ async def test_W20_second_answer_in_the_same_packet(fault: Fault):
 
 
 async def test_W20_second_answer_on_the_idle_connection(fault: Fault):
-    await fault.serve([GOOD, server.pause(0.02), ok_status("bucket-2")])
+    go_on, sent = asyncio.Event(), asyncio.Event()
+
+    async def say_more(conn: server.Conn, _: server.Request) -> None:
+        await go_on.wait()
+        await conn.send(ok_status("bucket-2"))
+        sent.set()
+
+    await fault.serve([GOOD, say_more])
     client = fault.client()
     await fault.result(get(client))
-    await asyncio.sleep(0.05)
+    go_on.set()
+    await sent.wait()
+    for _ in range(10):  # the client reads it
+        await asyncio.sleep(0)
     assert (await fault.result(client.status.get("bucket-3"))).bucket_id == "bucket-3"
     fault.retried()
     fault.wire(2, connections=2)

@@ -25,6 +25,7 @@ from tests.integration.command import (
     process,
     records,
     sandbox_with_environment,
+    spawned,
 )
 
 # Data.
@@ -32,7 +33,7 @@ from tests.integration.command import (
 
 async def test_status_of_all_is_a_record_a_line_where_it_is_piped():
     async with sandbox_with_environment(buckets=200) as (sandbox, env):
-        result = await flashback("status", "--all", env=env)
+        result = await spawned("status", "--all", env=env)
     assert (result.code, result.err) == (0, "")
     found = records(result)
     assert set(found) == set(sandbox.bucket_ids)
@@ -402,20 +403,25 @@ def test_main_ends_the_process_with_the_exit_code(capsys):
 
 
 def test_uvloop_drives_the_loop_where_it_can(monkeypatch):
-    fast = SimpleNamespace(new_event_loop=asyncio.new_event_loop)
+    class Fast(asyncio.SelectorEventLoop):
+        pass
+
+    async def kind_of_loop():
+        return type(asyncio.get_running_loop())
+
     monkeypatch.setattr(runner.sys, "platform", "linux")
-    monkeypatch.setitem(sys.modules, "uvloop", fast)
-    assert runner._fast_loop() is fast.new_event_loop
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(new_event_loop=Fast))
+    assert runner.run_loop(kind_of_loop()) is Fast
     monkeypatch.setattr(runner.sys, "platform", "win32")
-    assert runner._fast_loop() is None
+    assert runner.run_loop(kind_of_loop()) is not Fast
     monkeypatch.setattr(runner.sys, "platform", "linux")
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert runner._fast_loop() is None
+    assert runner.run_loop(kind_of_loop()) is not Fast
 
 
 async def test_it_works_on_the_standard_loop_as_well(tmp_path):
     (tmp_path / "uvloop.py").write_text("raise ImportError('not here')\n")
     async with sandbox_with_environment(buckets=2) as (_, env):
         env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path.cwd())])
-        result = await flashback("status", "--all", env=env)
+        result = await spawned("status", "--all", env=env)
     assert (result.code, len(result.lines), result.err) == (0, 2, "")

@@ -3,17 +3,20 @@
 import asyncio
 import contextlib
 import json
+import os
+import threading
 
 import pytest
 
+from tests import inside
 from tests.integration.command import (
     GUARD,
     environment,
     flashback,
     needs_posix,
-    process,
     records,
     sandbox_with_environment,
+    spawned,
 )
 
 UNREAD = "standard input was not read to its end"
@@ -32,7 +35,7 @@ async def test_a_deadline_that_passes_is_exit_code_5(arguments):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("source", ["pipe", "file"])
+@pytest.mark.parametrize("source", ["pipe", pytest.param("file", marks=pytest.mark.slow)])
 async def test_every_id_of_a_finished_input_has_a_row_when_the_deadline_passes(
     command, source, tmp_path
 ):
@@ -40,10 +43,10 @@ async def test_every_id_of_a_finished_input_has_a_row_when_the_deadline_passes(
     arguments = (*command, "-", "--deadline", "0.2")
     async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
         if source == "pipe":
-            result = await flashback(*arguments, env=env, stdin=LINES)
+            result = await spawned(*arguments, env=env, stdin=LINES)
         else:
             with (tmp_path / "ids").open("rb") as stdin:
-                result = await flashback(*arguments, env=env, stdin=stdin)
+                result = await spawned(*arguments, env=env, stdin=stdin)
     rows = [json.loads(line) for line in result.lines]
     keys = [(row["bucket_id"], row.get("day")) for row in rows]
     days = [day for day in command if day.startswith("2024")] or [None]
@@ -80,40 +83,48 @@ async def test_a_table_has_the_ids_in_the_order_of_the_input_after_a_deadline():
     )
 
 
-async def test_a_deadline_that_passes_while_the_next_id_is_awaited_is_exit_code_5():
-    async with (
-        sandbox_with_environment(buckets=1) as (sandbox, env),
-        process("status", "-", "--deadline", "0.3", env=env) as child,
-    ):
-        child.stdin.write(f"{sandbox.bucket_ids[0]}\n".encode())
-        (row,) = (await child.stdout.read()).splitlines()
-        said = (await child.stderr.read()).decode().splitlines()
-        assert await child.wait() == 5
-    assert json.loads(row)["bucket_id"] == sandbox.bucket_ids[0]
-    assert said[0] == UNREAD
-    assert said[1].startswith("error: the deadline of 0.3 s passed")
+@contextlib.contextmanager
+def unfinished(reading, writing, data):
+    """Yield a file that holds some data, and whose writer may write more until the test ends."""
+    before = set(threading.enumerate())
+    os.write(writing, data)
+    with os.fdopen(reading, "rb") as file:
+        yield file
+        os.close(writing)
+        for reader in set(threading.enumerate()) - before:
+            if reader.daemon:  # the command leaves a read behind
+                reader.join(GUARD)
 
 
 @needs_posix
-async def test_a_terminal_that_is_still_open_is_said_not_to_have_been_read():
-    import os
+async def test_a_deadline_that_passes_while_the_next_id_is_awaited_is_exit_code_5(monkeypatch):
+    inside.limit_late_ids(monkeypatch, seconds=0.05)
+    async with sandbox_with_environment(buckets=1) as (sandbox, env):
+        line = f"{sandbox.bucket_ids[0]}\n".encode()
+        with unfinished(*os.pipe(), line) as stdin:
+            result = await flashback("status", "-", "--deadline", "0.2", env=env, stdin=stdin)
+    assert list(records(result)) == list(sandbox.bucket_ids)
+    said, error = result.err.splitlines()
+    assert said == UNREAD
+    assert error.startswith("error: the deadline of 0.2 s passed")
+    assert result.code == 5
+
+
+@needs_posix
+async def test_a_terminal_that_is_still_open_is_said_not_to_have_been_read(monkeypatch):
     import pty
 
+    inside.limit_late_ids(monkeypatch, seconds=0.05)
     ours, theirs = pty.openpty()
-    async with (
-        sandbox_with_environment(buckets=1, latency=GUARD) as (_, env),
-        process("status", "-", "--deadline", "0.2", env=env, stdin=theirs) as child,
-    ):
-        os.close(theirs)
-        os.write(ours, b"one\ntwo\n")
-        out, err = await child.communicate()
-        os.close(ours)
-    assert {json.loads(line)["bucket_id"] for line in out.splitlines()} == {"one", "two"}
-    assert err.decode().splitlines()[1:] == [
+    async with sandbox_with_environment(buckets=1, latency=GUARD) as (_, env):
+        with unfinished(theirs, ours, b"one\ntwo\n") as stdin:
+            result = await flashback("status", "-", "--deadline", "0.2", env=env, stdin=stdin)
+    assert set(records(result)) == {"one", "two"}
+    assert result.err.splitlines()[1:] == [
         UNREAD,
         "error: the deadline of 0.2 s passed: 2 of 2 buckets failed",
     ]
-    assert child.returncode == 5
+    assert result.code == 5
 
 
 @pytest.mark.parametrize("arguments", [("status", "a", "b"), ("status", "--all"), ("stats",)])

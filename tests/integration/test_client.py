@@ -107,7 +107,7 @@ def children():
 
 
 def run_apart(code, **environment):
-    """Run a program in its own process, and return its output."""
+    """Run a program in a process of its own and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -123,7 +123,7 @@ def run_apart(code, **environment):
 # The three resources.
 
 
-async def test_status(sandbox, client):
+async def test_status_is_that_of_the_sandbox(sandbox, client):
     bucket_id = sandbox.bucket_ids[0]
     status = await client.status.get(bucket_id)
     assert status.bucket_id == bucket_id
@@ -143,7 +143,7 @@ async def test_an_incident_shows(sandbox, client):
     assert (await client.status.get(bucket_id)).nodes[1].state == "ON FIRE"
 
 
-async def test_bucket_stats(sandbox, client):
+async def test_bucket_stats_are_those_of_the_sandbox(sandbox, client):
     asked = [sandbox.bucket_ids[9], sandbox.bucket_ids[2]]
     found = await client.bucket_stats.list(asked)
     assert [stats.bucket_id for stats in found] == asked
@@ -154,14 +154,14 @@ async def test_bucket_stats(sandbox, client):
     assert await client.bucket_stats.list([]) == []
 
 
-async def test_a_bucket_that_a_list_does_not_hold(sandbox, client):
+async def test_a_bucket_that_a_list_does_not_hold_is_not_found(sandbox, client):
     assert await client.bucket_stats.list([NO_ID]) == []
     with pytest.raises(NotFoundError) as caught:
         await client.bucket_stats.get(NO_ID)
     assert caught.value.status == 200
 
 
-async def test_node_stats(sandbox, client):
+async def test_node_stats_are_those_of_the_sandbox(sandbox, client):
     bucket_id = sandbox.bucket_ids[0]
     stats = await client.node_stats.get(bucket_id, TODAY)
     assert [item.ip for item in stats] == list(sandbox.node_ips(bucket_id))
@@ -284,9 +284,8 @@ async def test_a_cancelled_run_leaves_no_task_behind_and_the_client_usable():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not {t for t in children() if "_work" in repr(t)}
-        pool = inside.loop_state(client)
-        assert pool.admission.flow.active == 0
-        assert not pool.transport._session.connector._acquired
+        assert inside.active(client) == 0
+        assert not inside.connections_in_use(client)
 
 
 async def test_fan_out_over_calls_of_ones_own(sandbox, client):
@@ -321,7 +320,7 @@ async def test_a_view_keeps_the_pool_alive(sandbox):
     view = FlashbackClient(sandbox.token, base_url=sandbox.base_url).with_options()
     gc.collect()
     await view.status.get(sandbox.bucket_ids[0])
-    await view._owner.close()
+    await inside.owner(view).close()
     with pytest.raises(ClientClosedError):
         await view.status.get(sandbox.bucket_ids[0])
 
@@ -441,7 +440,7 @@ async def test_a_proxy_of_the_environment_is_not_used_for_this_machine(sandbox, 
 # On the wire.
 
 
-async def test_what_is_sent():
+async def test_requests_are_the_documented_ones():
     async with RawServer(http(body=b'{"nodeStats":[]}')) as server:
         async with FlashbackClient("the-token", base_url=server.url) as client:
             assert await client.node_stats.get("b", date(2024, 1, 15)) == []
@@ -485,7 +484,7 @@ async def test_a_redirect_is_not_followed(status):
         assert target.connections == 0
 
 
-async def test_nobody_there():
+async def test_a_port_without_a_server_is_a_connect_error():
     async with RawServer(None) as server:
         url = server.url
     async with FlashbackClient("the-token", base_url=url, retry=RetryPolicy.none()) as client:
@@ -494,7 +493,7 @@ async def test_nobody_there():
         assert url.removeprefix("http://") in str(caught.value)
 
 
-async def test_no_answer():
+async def test_a_server_that_never_answers_is_a_timeout():
     async with RawServer(None) as server:
         options = {"timeout": Timeout(attempt=0.1), "retry": RetryPolicy.none()}
         async with FlashbackClient("the-token", base_url=server.url, **options) as client:

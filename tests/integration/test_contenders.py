@@ -73,7 +73,7 @@ def by_id(results):
     return sorted(results, key=lambda result: result["bucketId"])
 
 
-async def test_statuses(contender):
+async def test_every_contender_reads_statuses(contender):
     before, after = status_parts(3)
     results = []
     await contender.statuses(IDS, results.append)
@@ -82,13 +82,13 @@ async def test_statuses(contender):
     assert plain(await contender.status(IDS[7])) == expected[7]
 
 
-async def test_node_stats(contender):
+async def test_every_contender_reads_node_stats(contender):
     results = []
     await contender.node_stats(IDS, results.append)
     assert [plain(result) for result in results] == [plain(node_stats_body(3))] * len(IDS)
 
 
-async def test_stats(contender):
+async def test_every_contender_reads_stats(contender):
     results = []
     await contender.stats([IDS, IDS[:40]], results.append)
     sizes = (40, 100)

@@ -508,7 +508,7 @@ def answer(status: int, body: bytes = b"{}") -> bytes:
 
 @asynccontextmanager
 async def scripted(script: Callable[[], bytes]) -> AsyncIterator[str]:
-    """Answer each request with the bytes that the script returns; yield the base URL."""
+    """Answer each request with the next bytes of the script; yield the base URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

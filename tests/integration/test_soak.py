@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the soak counts
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_soak():
+def test_a_soak_leaves_nothing_behind():
     # In a process of its own, because memory that other tests hold or free would count.
     clean = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flashback_async import errors
 from flashback_async.errors import APIError, DecodeError, FlashbackError
+from tests import inside
 from tests.property.strategies import any_text
 
 KINDS = [
@@ -44,7 +45,7 @@ def all_errors(draw):
         fields |= of_decoding
     error = kind(draw(any_text), **draw(st.fixed_dictionaries({}, optional=fields)))
     for remark in draw(st.lists(any_text, max_size=3)):
-        error._remark(remark)
+        inside.remark(error, remark)
     return error
 
 

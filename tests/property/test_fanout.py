@@ -63,7 +63,7 @@ class Calls:
         return None if end == "none" else f"v{key}"
 
     def right(self, outcome):
-        """Whether an outcome is what the plan says for its key."""
+        """Return whether an outcome is the planned one of its key."""
         end = self.plan[outcome.key][1]
         if end == "error":
             return str(outcome.error) == str(outcome.key)

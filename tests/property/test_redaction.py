@@ -61,7 +61,7 @@ def spelled(draw, text, layers=3):
 
 
 def unescaped(text):
-    """A text as a parser of JSON or JavaScript reads it."""
+    """Return a text as a reader of JSON or JavaScript decodes it."""
     text = re.sub(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))", _char, text)
     return text.replace("\\", "")
 

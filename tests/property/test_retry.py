@@ -79,7 +79,7 @@ policies = st.builds(
 
 
 def expected(policy, script, tokens, total, share):
-    """Return the answers, the end and the cost of a call, as the table of faults has them."""
+    """Walk through a call by the table of faults; return its answers, its end and its cost."""
     time, attempts, paid, used = 0.0, 1, 0, 0
     for kind, after in script:
         asked = (after or 0.0) if kind is Retry.THROTTLED else 0.0

@@ -58,7 +58,7 @@ def assert_unsuccessful(error, body):
 
 
 def is_json(value):
-    """Whether it has no NaN and no infinity, which Python writes and JSON forbids."""
+    """Return whether it has no NaN and no infinity, which Python writes but JSON has not."""
     try:
         return bool(json.dumps(value, allow_nan=False))
     except ValueError:

@@ -58,6 +58,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self):
         return self.now
 
+    @property
+    def timers(self):
+        """The timers that are still to fire."""
+        return [handle for handle in self._scheduled if not handle.cancelled()]
+
     def call_at(self, when, callback, *args, context=None):
         # A timer that rounding has put a hair ahead must not stand still there.
         if self.now < when < self.now + 1e-6:
@@ -86,10 +91,10 @@ class LoopClock:
         self.slept = []
         self.drawn = []
         self.wall_offset = NOON - 1000.0
-        self._loop = asyncio.get_running_loop()  # it is also looked at from threads
+        self.loop = asyncio.get_running_loop()  # it is also looked at from threads
 
     def monotonic(self):
-        return self._loop.time()
+        return self.loop.time()
 
     def wall(self):
         return self.monotonic() + self.wall_offset
@@ -104,7 +109,7 @@ class LoopClock:
 
 
 async def turns(count=10):
-    """Let whatever is ready run."""
+    """Yield to the event loop, so that whatever is ready runs."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -218,12 +223,13 @@ class Bench:
         borrowed=False,
         share=1.0,
         base_url="https://api.test",
+        make_transport=None,
     ):
         self.script = Script(*answers)
         given = Secret(token) if isinstance(token, str) else token
         self.tokens = token_source(given)
         self.state = ClientState(
-            make_transport=lambda: self.script,
+            make_transport=make_transport or (lambda: self.script),
             tokens=self.tokens,
             limits=limits or Limits(),
             borrowed=borrowed,

@@ -7,6 +7,7 @@ import pytest
 
 from flashback_async import errors
 from flashback_async.errors import APIError, DecodeError, FlashbackError, seconds, show
+from tests import inside
 
 # Each class with its parents, as documented.
 TREE = {
@@ -114,8 +115,8 @@ def test_facts_are_given_by_name_only(kind):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_an_error_can_be_pickled(kind, protocol):
     error = kind("what happened", **facts_of(kind))
-    error._remark("first")
-    error._remark("second")
+    inside.remark(error, "first")
+    inside.remark(error, "second")
     assert_same(error, pickle.loads(pickle.dumps(error, protocol)))
 
 
@@ -123,12 +124,12 @@ def test_an_error_can_be_pickled(kind, protocol):
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
 def test_an_error_can_be_copied(kind, duplicate):
     error = kind("what happened", **facts_of(kind))
-    error._remark("kept")
+    inside.remark(error, "kept")
     error.add_note("a note")
     other = duplicate(error)
     assert_same(error, other)
     other.attempts = 99
-    other._remark("only here")
+    inside.remark(other, "only here")
     assert error.attempts == 3
     assert "only here" not in str(error)
 
@@ -156,7 +157,7 @@ def test_the_message_says_which_call_failed_and_after_how_much():
     error.attempts = 1
     error.bucket_id = None
     assert str(error) == "it broke (status.get; 1 request sent in 1.23 s)"
-    error._remark("and more")
+    inside.remark(error, "and more")
     assert str(error) == "it broke (status.get; 1 request sent in 1.23 s; and more)"
     error.operation = None
     assert str(error) == "it broke (and more)"

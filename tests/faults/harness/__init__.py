@@ -1,1 +1,1 @@
-"""The base of the fault tests: a scripted server, a clock, and the checks around every test."""
+"""The harness of the fault tests: a scripted server, a clock, and the checks of every test."""

@@ -26,7 +26,7 @@ class FakeClock:
         return self._since is not None
 
     def run(self) -> None:
-        """Make real time pass on this clock too, for faults that only a real timeout ends."""
+        """Run on with real time, for faults that only a real timeout ends."""
         self._since = time.monotonic()
 
     def advance(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The tools of a fault test, and the checks that every fault test makes."""
+"""The servers, clients and clock of one fault test, and the checks that all of them share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 GUARD = 30.0  # real seconds after which a test fails instead of hanging; load must not reach it
-_SETTLE = 10.0  # real seconds after which what is still there counts as left behind
+SETTLE = 10.0  # real seconds after which what is still there counts as left behind
 
 After = Literal["reused", "closed"]
 
@@ -46,7 +46,7 @@ class Fault:
         self.recovers = True
         self._longest_total = 0.0
         self._seen: list[BaseException] = []
-        self._wire: int | None = None
+        self.expected_requests: int | None = None
         self._after: After | None = None
 
     # The tools of a test.
@@ -86,16 +86,13 @@ class Fault:
         return client
 
     async def result(self, call: Awaitable[T]) -> T:
-        """Return the result of a call."""
+        """Return the result of a call, which must end in time."""
         async with asyncio.timeout(GUARD):
             return await call
 
     def idle(self) -> int:
-        """Count the living connections that the first client keeps for reuse."""
-        connector = inside.session(self.clients[0]).connector
-        return sum(
-            handler.is_connected() for kept in connector._conns.values() for handler, _ in kept
-        )
+        """Return how many open connections the first client keeps for reuse."""
+        return inside.idle_connections(self.clients[0])
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds."""
@@ -106,7 +103,7 @@ class Fault:
     async def error(
         self, call: Awaitable[object], kind: type[E] | tuple[type[E], ...], **expected: Any
     ) -> E:
-        """Return the error that ends a call, after ``check``."""
+        """Return the error that ends a call, after ``check`` has checked it."""
         caught = None
         try:
             got = await self.result(call)
@@ -156,7 +153,7 @@ class Fault:
         return error
 
     def must_be_safe(self, *values: object) -> None:
-        """Fail if the token appears in a value, in any of its forms."""
+        """Fail if the token shows in a value in any form."""
         leaks = secrecy.find(self.token, *values)
         assert not leaks, "the token shows: " + "; ".join(leaks)
 
@@ -173,7 +170,7 @@ class Fault:
         if connections is not None:
             accepted = len(self.server.connections)
             assert accepted == connections, f"{accepted} connections, not {connections}"
-        self._wire, self._after = requests, after
+        self.expected_requests, self._after = requests, after
 
     def retried(self, *, transient: int = 0, throttled: int = 0, refunded: bool = False) -> None:
         """Check the back-offs slept and the tokens spent, of one call with default settings.
@@ -222,7 +219,7 @@ class Fault:
         assert not problems, "\n".join(problems[:20])
 
     async def _settle(self, left: Callable[[], list[str]], problems: list[str]) -> None:
-        ends = self._loop.time() + _SETTLE
+        ends = self._loop.time() + SETTLE
         while (still := left()) and self._loop.time() < ends:
             await asyncio.sleep(0.005)
         problems += still
@@ -233,12 +230,10 @@ class Fault:
             pool = inside.loop_state(client)
             if pool is None:
                 continue
-            session = pool.transport._session
-            connector = session and session.connector  # None once it is closed
             counts = {
-                "connections acquired": len(connector._acquired) if connector else 0,
+                "connections acquired": len(inside.connections_in_use(client)),
                 "slots held": pool.admission.flow.active,
-                "calls in the queue": len(pool.admission._waiting),
+                "calls in the queue": inside.callers_waiting(client),
                 "deadlines": len(pool.timer.scopes),
             }
             left += [f"{count} {what} left" for what, count in counts.items() if count]
@@ -256,19 +251,21 @@ class Fault:
         return [f"task left: {task!r}" for task in tasks]
 
     async def _recover(self, problems: list[str]) -> None:
-        """See every client get a good answer once the server is well again."""
+        """Check that every client gets a good answer once the server is healthy again."""
         server = self.server
-        if self._wire is None:
+        if self.expected_requests is None:
             problems.append("the test does not say how many requests it expects: fault.wire(n)")
-        elif len(server.requests) != self._wire:
-            problems.append(f"{len(server.requests)} requests in the end, not {self._wire}")
+        elif len(server.requests) != self.expected_requests:
+            problems.append(
+                f"{len(server.requests)} requests in the end, not {self.expected_requests}"
+            )
         if not self.recovers:
             return
         self.clock.advance(3600.0)  # past every pause that the server asked for
         for client in self.clients:
             if inside.is_closed(client):
                 continue
-            is_https = client._base_url.startswith("https:")
+            is_https = inside.base_url(client).startswith("https:")
             await server.become_healthy(tls.server() if is_https else None)
             before = len(server.connections)
             view = client.with_options(timeout=Timeout(), retry=RetryPolicy())
@@ -285,7 +282,7 @@ class Fault:
 
 
 class _Records(logging.Handler):
-    """A handler that keeps every record of every logger, whatever its level."""
+    """A handler that keeps every record of every logger."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -304,7 +301,7 @@ class _Records(logging.Handler):
         logging.root.setLevel(self._level)
 
     def complaints(self) -> list[str]:
-        """Return the complaints of asyncio and aiohttp in the log."""
+        """Return the warnings and errors that asyncio or aiohttp logged."""
         return [
             record.getMessage()
             for record in self.records

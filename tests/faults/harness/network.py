@@ -1,4 +1,4 @@
-"""Faults below TLS: names, addresses, sockets."""
+"""Faults below TLS: of names, addresses and sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Outcome = OSError | list[str] | None
 
 
 class FakeResolver:
-    """A replacement for the running loop's DNS lookup, as long as the loop lives.
+    """A stand-in for the DNS lookup of the running loop, for the life of the loop.
 
     Each lookup takes the next outcome: the addresses, an error to raise, or None for a lookup
     that never ends. After the last outcome every name is 127.0.0.1.
@@ -44,7 +44,7 @@ class FakeResolver:
 
 @contextlib.contextmanager
 def full_backlog(host: str, port: int = 0) -> Iterator[int]:
-    """Yield the port of a socket that accepts no further connection: its queue is full."""
+    """Yield the port of a listening socket whose full backlog takes no further connection."""
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(socket.socket())
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,7 +59,7 @@ def full_backlog(host: str, port: int = 0) -> Iterator[int]:
 
 @contextlib.contextmanager
 def no_descriptors() -> Iterator[None]:
-    """Use up the descriptors of this process, so that it can open nothing more."""
+    """Leave this process no free file descriptor."""
     resource = pytest.importorskip("resource")
     taken: list[int] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -92,7 +92,7 @@ def record_sockets() -> list[socket.socket]:
 
 
 def need_descriptors(count: int) -> None:
-    """Raise this process's limit of open files if it is lower; skip the test if it cannot."""
+    """Raise this process's limit on open files if it is lower; skip the test if that fails."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < count:

@@ -14,7 +14,7 @@ _CONTAINERS = (list, tuple, set, frozenset)
 
 
 def texts_of(value: object) -> Iterator[tuple[str, str]]:
-    """Return every text that a value shows, with its place."""
+    """Return every text that a value shows, each with its place."""
     yield from _texts(value, "", {})
 
 
@@ -79,7 +79,7 @@ def _texts_of_frames(
 
 
 def copies_of(error: BaseException) -> list[tuple[str, bytes]]:
-    """Return an error's pickle as bytes, after a check that pickles and copies are equal to it."""
+    """Return an error's pickle, after a check that pickles and copies of it are equal to it."""
     data = pickle.dumps(error)
     for how, other in (
         ("pickle", pickle.loads(data)),
@@ -93,7 +93,7 @@ def copies_of(error: BaseException) -> list[tuple[str, bytes]]:
 
 
 def find(token: str, *values: object) -> list[str]:
-    """Return the places in these values that show a token, or a good part of it."""
+    """Return where the token, or a good part of it, shows in these values."""
     parts = [token[start : start + 8] for start in range(0, len(token) - 7, 4)]
     shows = re.compile("|".join(map(re.escape, parts))).search
     return [

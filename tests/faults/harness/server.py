@@ -1,4 +1,4 @@
-"""A server that follows a script exactly, and records what it receives.
+"""A server that does exactly what a script says and records every request.
 
 A script is a list of steps, one for each request in the order of arrival. A step is the bytes to
 send, an ``async def step(conn, request)``, or a list of steps to take one after the other.
@@ -21,7 +21,7 @@ _LINGER_0 = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Request(NamedTuple):
-    """A request as received; ``number`` counts all requests of the server, from 1."""
+    """A request as received; ``number`` counts those of the server, from 1."""
 
     number: int
     conn: Conn
@@ -69,7 +69,7 @@ class Conn:
         self.writer.write_eof()
 
     def reset(self) -> None:
-        """Send RST; what is still buffered is lost."""
+        """Send RST and drop what is buffered."""
         self.writer.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0
         )
@@ -104,13 +104,13 @@ async def healthy(conn: Conn, request: Request) -> None:
 
 
 async def vanish(conn: Conn, _: Request) -> None:
-    """Read and send nothing more, as a host without power."""
+    """Read and send nothing more, as a host that lost power."""
     conn.writer.transport.pause_reading()
     await asyncio.Event().wait()
 
 
 def together(count: int, then: Step = healthy) -> Step:
-    """Return a step that waits until so many requests are in flight, then answers all of them."""
+    """Hold requests until ``count`` of them are in flight, then continue with all of them."""
     arrived: list[Request] = []
     complete = asyncio.Event()
 
@@ -144,7 +144,7 @@ def good_answer(request: Request) -> bytes:
 
 
 class ScriptedServer:
-    """A server on loopback; after the script's end every request gets the step ``then``.
+    """A server on loopback; after the end of its script, every request gets the step ``then``.
 
     Args:
         script: What to do for the first request, the second, and so on.
@@ -185,6 +185,10 @@ class ScriptedServer:
         scheme = "http" if self.tls is None else "https"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{host}:{self.port}"
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return () if self._server is None else tuple(self._server.sockets)
 
     @property
     def open_connections(self) -> int:

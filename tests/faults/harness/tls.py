@@ -1,4 +1,4 @@
-"""Certificates: an authority that the clients of the tests trust, and faulty servers."""
+"""A certificate authority that the test clients trust, and servers with faulty certificates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def expired() -> ssl.SSLContext:
 
 @cache
 def unknown() -> ssl.SSLContext:
-    """Return the context of a server whose authority is unknown."""
+    """Return the context of a server whose authority nobody knows."""
     return _context(trustme.CA().issue_cert(*_NAMES))
 
 
@@ -82,7 +82,7 @@ def wants_certificate() -> ssl.SSLContext:
 
 
 class PickyServer:
-    """A server in a thread that refuses clients without a certificate, with a TLS alert.
+    """A server in a thread that rejects clients without a certificate with a TLS alert.
 
     asyncio's own servers close the connection without one.
     """

@@ -26,7 +26,7 @@ def row(value, spread=0.02, judged=True, floor=0.0):
     ],
     ids=["beyond", "within", "noisy now", "noisy then", "of this machine only", "too small"],
 )
-def test_compare(is_, was, moved):
+def test_a_figure_that_has_moved_is_told(is_, was, moved):
     told = compare(Results([is_]), Results([was], {"date": "2024-01-15", "python": "3.11"}))
     assert ("| status |" in told) is moved
     assert ("none of" in told) is not moved
@@ -40,7 +40,7 @@ def test_results_are_kept(tmp_path):
     assert kept.rows == [Row("status", "×", 1.235, 1.225, 1.245, True)]
 
 
-def test_pairs_and_quartiles():
+def test_pairs_have_a_median_and_quartiles():
     assert paired([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
     assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 3.0, 4.0)
     assert spread([7.0]) == (7.0, 7.0, 7.0)

@@ -80,7 +80,7 @@ async def test_a_batch_is_given_as_soon_as_it_is_full():
 
 
 class Breaks:
-    """A source that returns some keys and then raises."""
+    """A source that yields some keys and then raises."""
 
     def __init__(self, keys, error):
         self.keys, self.error = iter(keys), error

@@ -867,7 +867,7 @@ async def test_a_deadline_may_be_any_finite_time(deadline):
 
 async def test_a_run_that_is_done_in_time_has_no_timer_left():
     await all_of(fan_out(Work(), "ab", deadline=5))
-    assert not [h for h in asyncio.get_running_loop()._scheduled if not h.cancelled()]
+    assert not asyncio.get_running_loop().timers
 
 
 @pytest.mark.parametrize("make", [list, Source])

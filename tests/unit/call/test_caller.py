@@ -67,8 +67,7 @@ async def test_a_transport_that_cannot_be_opened_fails_the_call():
         def open(self):
             raise EventLoopError("another loop's")
 
-    bench = Bench(OK)
-    bench.state._make_transport = Refuses
+    bench = Bench(OK, make_transport=Refuses)
     with pytest.raises(EventLoopError, match="another loop's") as caught:
         await call(bench)
     assert caught.value.operation == "status.get"
@@ -162,7 +161,7 @@ def test_a_new_loop_after_the_old_one_gets_a_new_transport(make_loop):
     first.run(call(bench))
     first.close()
     assert bench.script.closed, "the loop closed the pool as it ended"
-    bench.clock._loop = second.itself
+    bench.clock.loop = second.itself
     second.run(call(bench))
     assert bench.script.opened == 2
     second.run(bench.state.close())
@@ -181,7 +180,7 @@ def test_the_budget_and_the_token_outlive_the_loop(make_loop):
     first.run(call(bench))
     bench.state.budget.withdraw(100)
     first.close()
-    bench.clock._loop = second.itself
+    bench.clock.loop = second.itself
     second.run(call(bench))
     assert asked == [1]
     assert bench.budget == 405
@@ -193,7 +192,7 @@ def test_a_loop_that_was_not_ended_in_order_is_replaced_too(make_loop):
     bench = first.run(make_bench(OK))
     first.run(call(bench))
     first.itself.close()
-    bench.clock._loop = second.itself
+    bench.clock.loop = second.itself
     second.run(call(bench))
     assert bench.script.opened == 2
     second.run(bench.state.close())

@@ -16,7 +16,7 @@ async def deadlines():
     yield made
     assert not made.scopes, "a scope was entered and never left"
     await made.close()
-    assert not [h for h in loop._scheduled if not h.cancelled()], "a timer is left"
+    assert not loop.timers, "a timer is left"
 
 
 async def forever():
@@ -84,7 +84,7 @@ async def test_one_timer_serves_the_scopes_of_a_loop(deadlines):
 
     calls = [asyncio.create_task(call(seconds)) for seconds in (3, 1, 2, 1)]
     await turns()
-    assert len([h for h in loop._scheduled if not h.cancelled()]) == 1
+    assert len(loop.timers) == 1
     ended = await asyncio.gather(*calls)
     assert [cut for cut, _ in ended] == [Cause.TOTAL] * 4
     assert [took for _, took in ended] == pytest.approx([3, 1, 2, 1], abs=0.005)

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from flashback_async.cli import standard_input
 from flashback_async.cli.ids import ids_of
+from tests import inside
 
 
 class Stdin:
@@ -104,7 +104,7 @@ async def test_a_non_blocking_input_is_waited_for(pipe):
 
 
 async def test_an_input_that_stays_open_is_left_alone_once_the_run_is_over(pipe, monkeypatch):
-    monkeypatch.setattr(standard_input, "_PATIENCE", 0.0)
+    inside.limit_late_ids(monkeypatch, seconds=0.0)
     ids = ids_of(["-", "last"])
     pipe.write(b"one\ntwo\nthr")
     assert await anext(ids) == "one"
@@ -124,7 +124,7 @@ async def test_an_input_without_an_end_is_not_read_for_ever(monkeypatch):
         def read(self, size):
             return b"one\n" * 100
 
-    monkeypatch.setattr(standard_input, "_MOST_LATE", 1_000)
+    inside.limit_late_ids(monkeypatch, ids=1_000)
     with Path(os.devnull).open("rb") as null:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Endless()))
         ids = ids_of(["-"])
@@ -134,8 +134,7 @@ async def test_an_input_without_an_end_is_not_read_for_ever(monkeypatch):
 
 
 async def test_a_file_is_read_to_its_end_however_long_it_is(monkeypatch, tmp_path):
-    monkeypatch.setattr(standard_input, "_MOST_LATE", 1_000)
-    monkeypatch.setattr(standard_input, "_PATIENCE", 0.0)
+    inside.limit_late_ids(monkeypatch, seconds=0.0, ids=1_000)
     (tmp_path / "ids").write_bytes(b"one\n" * 50_000)
     with (tmp_path / "ids").open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)

@@ -29,7 +29,7 @@ def shown(capsys, view, *pairs):
     return capsys.readouterr().out.splitlines()
 
 
-def test_status(capsys):
+def test_a_status_has_a_row_for_each_node(capsys):
     seen = datetime.now(UTC) - timedelta(hours=2, minutes=30)
     nodes = (
         NodeStatus("10.0.0.1", "us-east-1", "1.8.2", NodeState.ONLINE, 14.0, seen),
@@ -69,7 +69,7 @@ def test_one_bucket_needs_no_total(capsys):
     assert len(shown(capsys, STATS, ("b1", BucketStats("b1", 1, 2, 3, 4)))) == 3
 
 
-def test_node_stats(capsys):
+def test_node_stats_have_a_row_for_each_node_and_day(capsys):
     seen = datetime(2024, 1, 15, 23, 59, tzinfo=UTC)
     node = DailyNodeStats("10.0.0.1", "*-a.example", 99.5, 14.25, "1.8.2", "OFFLINE", seen, 13.0)
     lines = shown(capsys, NODE_STATS, (BucketDay("b1", date(2024, 1, 15)), [node]))

@@ -23,6 +23,7 @@ from flashback_async.errors import (
 from flashback_async.net import aiohttp_session as sessions
 from flashback_async.net.aiohttp_transport import AiohttpTransport
 from flashback_async.values import Attempt, Request, Retry, Secret
+from tests import inside
 from tests.unit.support import TOKEN
 
 SECRET = Secret(TOKEN)
@@ -326,7 +327,7 @@ async def test_those_that_are_ready_together_take_their_connections_together(mon
         await all_are_there.wait()
         raise aiohttp.ServerDisconnectedError
 
-    monkeypatch.setattr(sessions, "_connect", connect)
+    inside.replace_connect(monkeypatch, connect)
     transport = make()
     transport.open()
     await asyncio.gather(*(transport.send(ASK, SECRET, Attempt(5.0)) for _ in range(3)))
@@ -356,7 +357,7 @@ async def test_a_request_that_is_called_back_does_not_leave(monkeypatch):
         await asyncio.sleep(1)
         return connection
 
-    monkeypatch.setattr(sessions, "_connect", connect)
+    inside.replace_connect(monkeypatch, connect)
     transport = make()
     transport.open()
     asked = [asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0))) for _ in range(2)]
@@ -452,7 +453,7 @@ async def test_of_a_borrowed_session_nobody_knows_whether_it_is_connected():
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_headers(borrowed):
+async def test_a_request_has_the_token_and_the_common_headers(borrowed):
     session = aiohttp.ClientSession() if borrowed else None
     transport = make(session=session)
     transport.open()

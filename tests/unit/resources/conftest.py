@@ -7,11 +7,12 @@ import pytest
 from aioresponses import aioresponses, core
 
 from flashback_async.client import FlashbackClient
+from tests import inside
 from tests.unit.support import TOKEN, LoopClock
 
 
 class _ClientResponse(aiohttp.ClientResponse):
-    """The response that aioresponses makes, with the argument that aiohttp 3.14 requires."""
+    """The response of aioresponses, with the argument that aiohttp 3.14 requires besides."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, stream_writer=SimpleNamespace(output_size=0), **kwargs)
@@ -27,5 +28,5 @@ def answers(monkeypatch):
 @pytest.fixture
 async def client():
     async with FlashbackClient(TOKEN, base_url="https://api.test/v1") as made:
-        made._caller.state.clock = LoopClock()
+        inside.use_clock(made, LoopClock())
         yield made

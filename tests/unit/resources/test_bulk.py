@@ -10,11 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from flashback_async.config import Limits
+from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
     EventLoopError,
+    FlashbackError,
     PermissionDeniedError,
     RateLimitError,
 )
@@ -345,3 +346,48 @@ async def test_a_client_of_another_loop_names_the_call(name):
     with pytest.raises(EventLoopError) as caught:
         await calls.use(name).get_many(["a"])
     assert caught.value.operation == f"{name}.get_many"
+
+
+# What a run that is out of time says.
+
+
+async def test_a_call_that_the_deadline_of_its_run_ends_tells_what_was_sent(use_of):
+    retry = RetryPolicy(backoff_base=0.0)
+    async with Bench(no(500), hang, retry=retry) as bench:
+        (outcome,) = await use_of(bench).get_many(["slow"], deadline=3)
+        assert len(bench.sent) == 2
+    error = outcome.error
+    assert type(error) is DeadlineExceededError
+    assert (error.attempts, error.elapsed, error.bucket_id) == (2, pytest.approx(3), "slow")
+    assert "2 requests sent in 3.00 s" in str(error)
+
+
+async def test_keys_that_never_started_have_sent_nothing():
+    async with Bench(hang) as bench:
+        report = await bench.status.get_many(["a", "b"], concurrency=1, deadline=2)
+    assert [outcome.error.attempts for outcome in report] == [1, 0]
+    assert (report[1].error.bucket_id, report[1].error.elapsed) == ("b", 0.0)
+
+
+async def test_a_long_list_that_takes_too_long_ends_like_any_call():
+    ids = [f"bucket-with-a-long-name-{n:040}" for n in range(150)]
+    async with Bench(hang, timeout=Timeout(total=2)) as bench:
+        with pytest.raises(FlashbackError) as of_list:
+            await bench.bucket_stats.list(ids)
+        assert len(bench.sent) > 1
+        with pytest.raises(FlashbackError) as single:
+            await bench.status.get("b")
+    error = of_list.value
+    assert type(error) is type(single.value)
+    assert (error.attempts, error.elapsed) == (1, pytest.approx(2))
+    assert "run" not in str(error)
+
+
+@pytest.mark.parametrize("own", [100, 3])
+async def test_a_run_never_exceeds_the_concurrency_of_its_client(use_of, own):
+    ids = [f"{n:0250}" for n in range(200)]
+    async with Bench(Api(), limits=Limits(max_concurrency=4)) as bench:
+        async for _ in use_of(bench).iter_many(ids, concurrency=own):
+            most_tasks = len(asyncio.all_tasks()) - 1
+            assert most_tasks <= min(own, 4)
+        assert bench.script.most_under_way == min(own, 4)

@@ -14,6 +14,7 @@ from flashback_async.errors import (
     RateLimitError,
 )
 from flashback_async.models import BucketStats, DailyNodeStats, NodeState, NodeStatus
+from tests import inside
 from tests.unit.support import TOKEN
 
 ID = "550e8400-e29b-41d4-a716-446655440000"
@@ -44,7 +45,7 @@ def sent(answers):
     return (*key, call.kwargs)
 
 
-async def test_status_get(answers, client):
+async def test_status_get_returns_the_nodes_of_a_bucket(answers, client):
     answers.get(STATUS_URL, payload=STATUS)
     status = await client.status.get(ID)
     assert status.nodes == (
@@ -59,7 +60,7 @@ async def test_status_get(answers, client):
     assert options["proxy"] is None
 
 
-async def test_bucket_stats_list(answers, client):
+async def test_bucket_stats_list_returns_the_counters_of_each_bucket(answers, client):
     body = {
         "success": True,
         "stats": [
@@ -88,12 +89,12 @@ async def test_bucket_stats_list_of_all(answers, client):
     assert [s.bucket_id for s in await client.bucket_stats.list()] == [ID]
 
 
-async def test_bucket_stats_get(answers, client):
+async def test_bucket_stats_get_returns_the_counters_of_one_bucket(answers, client):
     answers.get(f"{LIST_URL}?bucketId={ID}", payload={"stats": [{"bucketId": ID}]})
     assert (await client.bucket_stats.get(ID)).bucket_id == ID
 
 
-async def test_node_stats_get(answers, client):
+async def test_node_stats_get_returns_the_figures_of_a_day(answers, client):
     body = {
         "success": True,
         "nodeStats": [
@@ -136,7 +137,7 @@ async def test_node_stats_get(answers, client):
         (404, "Bucket or user not found", NotFoundError),
     ],
 )
-async def test_documented_errors(answers, client, status, message, kind):
+async def test_a_documented_error_has_its_class(answers, client, status, message, kind):
     answers.post(
         NODE_STATS_URL,
         status=status,
@@ -155,7 +156,7 @@ async def test_a_server_that_is_busy_is_asked_again(answers, client):
     answers.get(STATUS_URL, status=503)
     answers.get(STATUS_URL, payload=STATUS)
     assert (await client.status.get(ID)).bucket_id == ID
-    assert client._caller.state.clock.slept == [0.0, 2.0, 0.05]
+    assert inside.clock(client).slept == [0.0, 2.0, 0.05]
 
 
 async def test_a_server_that_stays_busy_is_given_up(answers, client):
@@ -172,7 +173,7 @@ async def test_a_lost_connection_becomes_our_error(answers, client):
     assert caught.value.__cause__ is None
 
 
-async def test_many_at_once(answers, client):
+async def test_many_buckets_are_asked_for_at_once(answers, client):
     answers.get(STATUS_URL, payload=STATUS)
     answers.get(STATUS_URL.replace(ID, OTHER), status=404)
     report = await client.status.get_many([ID, OTHER])
