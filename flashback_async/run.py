@@ -5,19 +5,15 @@ from __future__ import annotations
 import copy
 import math
 
-from flashback_async.errors import FlashbackError
-
-# How far a call or key of a halted run had got, as errors name it.
-NEVER_SENT = "never sent"
-CANCELLED = "cancelled in flight"
+from flashback_async.errors import DeadlineExceededError, FlashbackError, seconds
 
 
 class Run:
     """A bulk run: why it ends before its input does, and when its deadline passes.
 
     ``ends`` is a moment on the client's clock, fixed when the run begins; infinite if the run has
-    no deadline. ``error`` is the error of all remaining keys, which stay unsent. Once ``expired``,
-    the deadline has passed, and the calls in flight were cancelled.
+    no deadline. ``error`` is the error of all remaining keys, which stay unsent. ``expired`` is
+    the error of the calls that were cancelled in flight because the deadline had passed.
     """
 
     __slots__ = ("ends", "error", "expired")
@@ -27,7 +23,7 @@ class Run:
     def __init__(self, ends: float = math.inf) -> None:
         self.ends = ends
         self.error: FlashbackError | None = None
-        self.expired = False
+        self.expired: DeadlineExceededError | None = None
 
     def waits_until(self, call_ends: float) -> float:
         """Return the moment until which a call may wait to be admitted."""
@@ -40,12 +36,28 @@ class Run:
         self.error = error
         return True
 
-    def share(self, how: str) -> FlashbackError:
-        """Return the error of one call or key; ``how`` describes how far that had got."""
-        assert self.error is not None  # noqa: S101 - nothing else stops a run
-        error = copy.copy(self.error)
-        error._remark(how)
-        return error
+    def expire(self, deadline: float) -> None:
+        """Halt the run because its deadline, in seconds, has passed."""
+        text = f"the deadline of the run, {seconds(deadline)}, passed"
+        self.expired = DeadlineExceededError(text)
+        self.halt(self.expired)
+
+    def unsent(self, how: str = "never sent") -> FlashbackError:
+        """Return the error of a key that a halted run does not send."""
+        assert self.error is not None  # noqa: S101 - the run is halted
+        return _own(self.error, how)
+
+    def cancelled(self) -> FlashbackError:
+        """Return the error of a call that was in flight as the run expired."""
+        assert self.expired is not None  # noqa: S101 - the run has expired
+        return _own(self.expired, "cancelled in flight")
+
+
+def _own(error: FlashbackError, how: str) -> FlashbackError:
+    """Return a copy of a shared error for one key."""
+    copied = copy.copy(error)
+    copied._remark(how)
+    return copied
 
 
 class _SingleCall(Run):

@@ -18,10 +18,11 @@ from flashback_async.errors import FlashbackError
 class Secret:
     """A token, or other text that no message, log, pickle or traceback may show."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_text", "earlier")
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self.earlier: tuple[Secret, ...] = ()  # the tokens that this one replaces
 
     def reveal(self) -> str:
         return self._text

@@ -41,7 +41,7 @@ _ERRORS: dict[int, type[APIError]] = {
     429: RateLimitError,
 }
 _TRANSIENT = {408, 425, 500, 502, 503, 504}
-_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _TITLE = re.compile(r"<title[^>]*>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
 _MESSAGE_KEYS = ("message", "error_message", "errorMessage", "error")
 _CODE_KEYS = ("error_code", "errorCode", "code", "error")

@@ -33,8 +33,17 @@ _MOST_STEPS = 50_000
 
 
 def redact(text: str, secret: Secret, limit: int | None = None) -> str:
-    """Return a text, or its first ``limit`` characters, with a mark in place of each token."""
-    token = secret.reveal()
+    """Return a text, or its first ``limit`` characters, with a mark in place of each token.
+
+    The tokens that ``secret`` has replaced are hidden too.
+    """
+    for earlier in secret.earlier:
+        beyond = None if limit is None else limit + len(secret.reveal()) + _MARGIN
+        text = _redact_one(text, earlier.reveal(), beyond)
+    return _redact_one(text, secret.reveal(), limit)
+
+
+def _redact_one(text: str, token: str, limit: int | None) -> str:
     last = len(text) if limit is None else limit
     window = text[: last + len(token) + _MARGIN]
     mark = _mark_for(token.replace("\\", ""))

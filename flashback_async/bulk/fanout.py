@@ -106,12 +106,15 @@ async def _outcomes(
         begin()
     try:
         workers.start(deadline)
-        while await workers.has_news():
+        goes_on = True
+        while goes_on:
+            goes_on = await workers.has_news()
             while workers.done:
                 yield workers.take()
-        for outcome in workers.unsent():
-            yield outcome
-            if outcome.index % _UNSENT_IN_A_TURN == 0:
-                await asyncio.sleep(0)
+            for outcome in workers.unsent():
+                yield outcome
+                if outcome.index % _UNSENT_IN_A_TURN == 0:
+                    await asyncio.sleep(0)
+        workers.raise_source_error()
     finally:
         await workers.stop()

@@ -33,7 +33,7 @@ class Flight(Generic[T]):
         try:
             await self._landed.wait()
         except asyncio.CancelledError:
-            if not run.expired:
+            if run.expired is None:
                 raise
             await self._landed.wait()
         return self._result

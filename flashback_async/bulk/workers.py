@@ -11,9 +11,9 @@ from typing import Generic, TypeVar
 from flashback_async.bulk.flights import Flights
 from flashback_async.bulk.keys import Keys
 from flashback_async.bulk.report import Failure, Outcome, Success, repeated
-from flashback_async.errors import DeadlineExceededError, FlashbackError, seconds
+from flashback_async.errors import FlashbackError
 from flashback_async.frozen import fast_maker
-from flashback_async.run import CANCELLED, NEVER_SENT, Run
+from flashback_async.run import Run
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -81,10 +81,17 @@ class Workers(Generic[K, V]):
         return self.done.popleft()
 
     def unsent(self) -> Iterator[Failure[K]]:
-        """Yield a failure for each key that a halted run has not sent; raise the source's error."""
-        if self._run.error is not None:
-            for index, key in self._keys.rest():
-                yield Failure(index, key, self._unfinished(key, NEVER_SENT), 0.0)
+        """Yield a failure for each key that a halted run does not send.
+
+        A plain source can be read to its end while calls are in flight, an async one cannot.
+        """
+        if self._run.error is None or (self._tasks and self._keys.plain is None):
+            return
+        for index, key in self._keys.rest():
+            yield Failure(index, key, self._unfinished(key, self._run.unsent()), 0.0)
+
+    def raise_source_error(self) -> None:
+        """Raise the exception that ended the source, if one did."""
         if self._keys.error is not None:
             raise self._keys.error
 
@@ -126,9 +133,9 @@ class Workers(Generic[K, V]):
                     failure = error.with_traceback(None)
                     outcome = Failure(index, key, failure, time.monotonic() - started)
                 except asyncio.CancelledError:
-                    if self._stopped or not run.expired:
+                    if self._stopped or run.expired is None:
                         raise
-                    failure = self._unfinished(key, CANCELLED)
+                    failure = self._unfinished(key, run.cancelled())
                     outcome = Failure(index, key, failure, time.monotonic() - started)
                 else:
                     outcome = _make_success(index, key, value, time.monotonic() - started)
@@ -181,7 +188,7 @@ class Workers(Generic[K, V]):
         """Record why a worker ended; a cancellation that the run did not ask for is a bug."""
         self._tasks.discard(task)
         if task.cancelled():
-            if not (self._stopped or self._run.expired):
+            if not self._stopped and self._run.expired is None:
                 self._bug = asyncio.CancelledError("a call of the run was cancelled")
         elif (error := task.exception()) is not None:
             self._bug = error
@@ -198,15 +205,12 @@ class Workers(Generic[K, V]):
 
     def _expire(self, deadline: float) -> None:
         """Halt the run and cancel its calls in flight, because its deadline has passed."""
-        text = f"the deadline of the run, {seconds(deadline)}, passed"
-        self._run.halt(DeadlineExceededError(text))
-        self._run.expired = True
+        self._run.expire(deadline)
         for task in self._tasks:
             task.cancel()
 
-    def _unfinished(self, key: K, how: str) -> FlashbackError:
-        """Return the error of a key that a halted run did not finish."""
-        error = self._run.share(how)
+    def _unfinished(self, key: K, error: FlashbackError) -> FlashbackError:
+        """Return the error of the run as that of one key which it did not finish."""
         error.attempts, error.elapsed = 0, 0.0
         if self._label is not None:
             self._label(error, key)

@@ -9,7 +9,6 @@ import re
 import stat
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import NamedTuple
 
 from attrs import define, field, frozen
@@ -23,6 +22,9 @@ TOKEN_FILE_VARIABLE = "FLASHBACK_TOKEN_FILE"
 # What may follow "Bearer " in an Authorization header: visible ASCII.
 _USABLE = re.compile(r"[\x21-\x7e]+")
 _LONGEST_FILE = 64 * 1024
+_REMEMBERED = 3  # rejected tokens
+# A pipe in the place of a file would hold up the thread that opens it until somebody writes.
+_NEVER_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
 @frozen(slots=True)
@@ -47,6 +49,8 @@ class TokenFile:
     def _check_path(self, _: object, value: object) -> None:
         if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
             raise ConfigurationError(f"TokenFile.path must be a path, not {type(value).__name__}")
+        if not os.fspath(value):
+            raise ConfigurationError("TokenFile.path must not be empty")
 
 
 GivenToken = Secret | TokenFile | TokenProvider
@@ -92,6 +96,9 @@ class TokenSource:
         assert self._renew is not None  # noqa: S101 - a literal token is always kept
         fetched = await self._renew(threads)
         if isinstance(fetched, Secret):
+            if self._rejected is not None:
+                # The API may still echo these.
+                fetched.earlier = (self._rejected, *self._rejected.earlier)[:_REMEMBERED]
             self.kept = fetched
         return fetched
 
@@ -245,17 +252,21 @@ def _file_source(file: TokenFile, name: str) -> TokenSource:
 
     async def read_again(threads: Executor) -> Fetched:
         loop = asyncio.get_running_loop()
-        content = await loop.run_in_executor(threads, _read, file)
+        content = await loop.run_in_executor(threads, _read, file, _NEVER_WAITING)
+        if not content.is_regular:
+            return TokenProviderError("the token file is no regular file any more")
         return content.token or TokenProviderError(f"the token file {content.problem}")
 
     return TokenSource(content.token, read_again, sends_unchanged=False)
 
 
-def _read(file: TokenFile) -> _Content:
+def _read(file: TokenFile, flags: int = 0) -> _Content:
     """Return what a token file holds; never raise, because an exception would hold the path."""
     try:
-        with Path(file.path).open("rb") as opened:
+        with open(file.path, "rb", opener=lambda path, mode: os.open(path, mode | flags)) as opened:
             is_regular = stat.S_ISREG(os.fstat(opened.fileno()).st_mode)
+            if flags and not is_regular:
+                return _Content(None, is_regular=False)
             data = opened.read(_LONGEST_FILE + 1)
     except OSError as error:
         return _Content(None, f"cannot be read: {error.strerror or type(error).__name__}")
@@ -266,8 +277,6 @@ def _read(file: TokenFile) -> _Content:
     # Characters outside ASCII break the rule for tokens, however they are decoded.
     token = Secret(data.decode("utf-8", "replace").strip())
     problem = problem_of_token(token.reveal())
-    return (
-        _Content(None, f"holds no token: it {problem}")
-        if problem
-        else _Content(token, "", is_regular)
-    )
+    if problem:
+        return _Content(None, f"holds no token: it {problem}")
+    return _Content(token, is_regular=is_regular)

@@ -11,7 +11,7 @@ from flashback_async.api import answers
 from flashback_async.call.client_state import ClientState
 from flashback_async.call.deadlines import CancelScope, Cause
 from flashback_async.call.loop_state import LoopState
-from flashback_async.call.record import CallRecord, Phase
+from flashback_async.call.record import CallRecord, Phase, outlasting_pause
 from flashback_async.call.retry import Retries
 from flashback_async.config import RetryPolicy, Timeout
 from flashback_async.errors import (
@@ -21,7 +21,7 @@ from flashback_async.errors import (
     RateLimitError,
     TokenProviderError,
 )
-from flashback_async.run import CANCELLED, NEVER_SENT, Run
+from flashback_async.run import Run
 from flashback_async.values import (
     Attempt,
     NoAnswer,
@@ -91,9 +91,9 @@ class Call:
 
     def ended_by_run(self) -> FlashbackError | None:
         """Return the error of a call that was cancelled because its run's deadline passed."""
-        if not self._run.expired:
+        if self._run.expired is None:
             return None
-        return self._record.complete(self._run.share(CANCELLED))
+        return self._record.complete(self._run.cancelled())
 
     # One exchange.
 
@@ -105,8 +105,8 @@ class Call:
                 return self._outlasted_by_pause()
             try:
                 if self._run.error is not None:
-                    how = "not sent again" if self._record.attempts else NEVER_SENT
-                    return NoAnswer(self._run.share(how))
+                    how = "not sent again" if self._record.attempts else "never sent"
+                    return NoAnswer(self._run.unsent(how))
                 secret = self._state.tokens.kept or await self._fetch_token()
                 if isinstance(secret, TokenProviderError):
                     return NoAnswer(secret)
@@ -252,9 +252,9 @@ class Call:
 
     def _outlasted_by_pause(self) -> NoAnswer:
         """Return the failure of a call that the server's pause outlasts, and halt its run."""
-        failure = self._record.paused(self._loop_state.admission.pause_left())
-        self._run.halt(copy.copy(failure.error))
-        return failure
+        pause = self._loop_state.admission.pause_left()
+        self._run.halt(outlasting_pause(pause))
+        return self._record.paused(pause)
 
     def _time_left(self) -> float:
         return self._ends - self._state.clock.monotonic()

@@ -33,6 +33,12 @@ class Phase(Enum):
     DECODE = "decoding the answer"
 
 
+def outlasting_pause(pause: float) -> RateLimitError:
+    """Return the error of everything that has less time than the server's pause."""
+    text = f"the server asked for a pause of another {pause:.2f} s, longer than the time left"
+    return RateLimitError(text, status=429, retry_after=pause)
+
+
 class CallRecord:
     """The facts of one call, from which its errors and log lines are made."""
 
@@ -100,9 +106,7 @@ class CallRecord:
 
     def paused(self, pause: float) -> NoAnswer:
         """Return the failure of a call that has less time than the server's pause."""
-        text = f"the server asked for a pause of another {pause:.2f} s, longer than the time left"
-        error = RateLimitError(text, status=429, retry_after=pause)
-        return NoAnswer(self._after_last_error(error))
+        return NoAnswer(self._after_last_error(outlasting_pause(pause)))
 
     def cut_off(self, cause: Cause | None, total: float) -> FlashbackError:
         """Return the error of a call that ran out of time, or whose client was closed."""
@@ -176,10 +180,9 @@ class CallRecord:
         record = logger.makeRecord(
             logger.name, level, path, line, text, (self._request.operation, *values), None, function
         )
-        for name, value in facts.items():
-            if not hasattr(record, name):
-                setattr(record, name, value)
-        record.flashback = facts
+        taken = {*dir(type(record)), *record.__dict__}
+        record.__dict__ |= {name: fact for name, fact in facts.items() if name not in taken}
+        record.__dict__["flashback"] = facts
         logger.handle(record)
 
     def _elapsed(self) -> float:

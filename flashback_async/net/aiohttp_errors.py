@@ -30,9 +30,9 @@ class Route(NamedTuple):
     is_https: bool
 
     @classmethod
-    def of(cls, base_url: str, proxy: str | None) -> Route:
+    def of(cls, base_url: str, proxy: Secret | None) -> Route:
         """Return the route to a base URL; the credentials of the proxy's URL are left out."""
-        named = None if proxy is None else _host_and_port_of(proxy)
+        named = None if proxy is None else _host_and_port_of(proxy.reveal())
         via = "" if named is None else f" through the proxy {named}"
         return cls(_host_and_port_of(base_url), named, via, base_url.startswith("https:"))
 
@@ -46,10 +46,12 @@ def no_answer(error: BaseException, attempt: Attempt, secret: Secret, route: Rou
         text = f"the proxy {named} answered {error.status} to CONNECT"
         return NoAnswer(errors.ConnectError(text))
     if isinstance(error, asyncio.TimeoutError):
-        text = f"connect timeout {attempt.connect:.1f} s to {route.peer}{route.via}"
+        limit = attempt.connect
+        shown = f"{limit:.1f} s" if limit >= 0.1 else errors.seconds(limit)
+        text = f"connect timeout {shown} to {route.peer}{route.via}"
         return NoAnswer(errors.RequestTimeoutError(text), Retry.TRANSIENT)
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
-        return _not_understood(error, attempt, secret)
+        return _not_understood(error, attempt, secret, route)
     if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
         return _tls_alert(error, attempt, route)
     return _lost(error, attempt, route)
@@ -77,7 +79,9 @@ def _not_connected(error: aiohttp.ClientConnectorError, route: Route) -> NoAnswe
         proxy = _host_and_port(error.host, error.port)
         return NoAnswer(errors.ConnectError(f"no connection to the proxy {proxy}: {reason}"))
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        text = f"the name of {route.peer} could not be resolved: {reason}"
+        named = _host_and_port(error.host, error.port)
+        whose = f"the proxy {named}" if named == route.proxy else named
+        text = f"the name of {whose} could not be resolved: {reason}"
     elif route.is_https and isinstance(error.os_error, _HANDSHAKE_ERRORS):
         text = f"the TLS handshake with {route.peer} failed: {reason}"
     else:
@@ -97,7 +101,8 @@ def _reason(cause: OSError) -> str:
     if code and not isinstance(cause, ssl.SSLError | socket.gaierror):
         return f"{os.strerror(cause.errno or 0).lower()} [{code}]"
     text = getattr(cause, "verify_message", None) or cause.strerror or str(cause)
-    return f"{type(cause).__name__}: {answers.escape(text, 200)}"
+    name = type(cause).__name__
+    return f"{name}: {answers.escape(text, 200)}" if text else name
 
 
 def _tls_alert(error: BaseException, attempt: Attempt, route: Route) -> NoAnswer:
@@ -130,7 +135,7 @@ def _is_unconfirmed(attempt: Attempt) -> bool:
     return session is None or not session.has_ticket
 
 
-def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> NoAnswer:
+def _not_understood(error: Exception, attempt: Attempt, secret: Secret, route: Route) -> NoAnswer:
     """Return the failure of a body that ended early, a bad encoding, or malformed HTTP."""
     cause = _first_cause(error)
     text = getattr(cause, "message", "") or str(cause)
@@ -138,12 +143,15 @@ def _not_understood(error: Exception, attempt: Attempt, secret: Secret) -> NoAns
         shown = answers.escape(redact(text, secret), 120)
         return NoAnswer(errors.DecodeError(f"the content encoding cannot be undone: {shown}"))
     if isinstance(cause, OSError) or text.startswith("Not enough data"):
-        return _lost_in_answer(error, attempt)
+        return _lost_in_answer(error, attempt, route)
     # The rest of the text quotes what was read, which may be a header with a secret.
     rule = re.split(r" when reading|: b['\"]|:?\n", text, maxsplit=1)[0]
     message = f"malformed HTTP: {answers.escape(redact(rule, secret), 80)}"
     if "Expected HTTP/" in text:
         message = f"not HTTP: the answer starts with {_sample(text, secret)}"
+    if attempt.phase == "connect" and route.proxy is not None:
+        text = f"the proxy {route.proxy} did not answer CONNECT: {message}"
+        return NoAnswer(errors.ConnectError(text))
     return NoAnswer(errors.ProtocolError(message))
 
 
@@ -171,16 +179,18 @@ def _lost(error: BaseException, attempt: Attempt, route: Route) -> NoAnswer:
         return NoAnswer(errors.ConnectError(text), Retry.TRANSIENT)
     if attempt.phase == "headers" and not attempt.reused and _is_unconfirmed(attempt):
         return _wants_certificate(route)
-    return _lost_in_answer(error, attempt)
+    return _lost_in_answer(error, attempt, route)
 
 
-def _lost_in_answer(error: BaseException, attempt: Attempt) -> NoAnswer:
+def _lost_in_answer(error: BaseException, attempt: Attempt, route: Route) -> NoAnswer:
     """Return the failure of a connection that was lost before the whole answer had arrived."""
     if attempt.phase == "body":
         expected = "" if attempt.expected is None else f" of {attempt.expected}"
         where = f"after {attempt.received}{expected} bytes of the body"
     else:
         where = "before response"
+        if attempt.phase == "connect or headers":
+            where += route.via
     # aiohttp names a reset within a body only in its message.
     reset = "ConnectionResetError" in str(error) or (
         isinstance(error, OSError) and error.errno == errno.ECONNRESET

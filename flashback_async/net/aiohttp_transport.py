@@ -22,7 +22,7 @@ from flashback_async.net.aiohttp_session import (
     Recalled,
     own_session,
 )
-from flashback_async.net.borrowed_session import check_loop
+from flashback_async.net.borrowed_session import check_loop, default_proxy
 from flashback_async.values import Attempt, NoAnswer, Request, Response, Retry, Secret
 
 _RECALLED = NoAnswer(errors.TransportError("the request was recalled"), Retry.RECALLED, sent=False)
@@ -52,7 +52,7 @@ class AiohttpTransport:
         self._longest_lookup = longest_lookup
         self._max_response_bytes = max_response_bytes
         self._proxy = None if proxy is None else proxy.reveal()
-        self._route = Route.of(base_url, self._proxy)
+        self._route = Route.of(base_url, proxy or default_proxy(session))
         self._ssl: ssl.SSLContext | bool = True if ssl_context is None else ssl_context
         self._borrowed = session
         self._session = session

@@ -30,7 +30,7 @@ def check_session(
         raise ConfigurationError("session is closed")
     if session.auth is not None:
         raise ConfigurationError("session has a default auth, which would replace the token")
-    proxy = proxy or _default_proxy(session)
+    proxy = proxy or default_proxy(session)
     # aiohttp sends the default headers of a session to such a proxy too, in clear text.
     if proxy is not None and hdrs.AUTHORIZATION in session.headers:
         raise ConfigurationError(
@@ -42,7 +42,8 @@ def check_session(
     check_clear_text(base_url, proxy, allow_insecure_http=allow_insecure_http)
 
 
-def _default_proxy(session: aiohttp.ClientSession) -> Secret | None:
+def default_proxy(session: aiohttp.ClientSession | None) -> Secret | None:
+    """Return the proxy that a session was made with."""
     proxy = getattr(session, "_default_proxy", None)  # aiohttp has no public name for it
     return None if proxy is None else Secret(str(proxy))
 

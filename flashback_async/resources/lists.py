@@ -32,7 +32,7 @@ from flashback_async.errors import (
 )
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk import Bulk, name_call
-from flashback_async.run import CANCELLED, Run
+from flashback_async.run import Run
 from flashback_async.values import Request
 
 A = TypeVar("A")
@@ -120,9 +120,9 @@ class Lists(Bulk[str, BucketStats]):
         try:
             answers = await self._ask(ids, run)
         except asyncio.CancelledError:
-            if not run.expired:
+            if run.expired is None:
                 raise
-            answers = dict.fromkeys(ids, run.share(CANCELLED))
+            answers = dict.fromkeys(ids, run.cancelled())
         for bucket_id in ids:
             del in_flight[bucket_id]
         flight.land(answers)

@@ -17,6 +17,7 @@ from flashback_async import (
     CertificateError,
     ConfigurationError,
     ConnectError,
+    ConnectionLostError,
     FlashbackClient,
     RequestTimeoutError,
     RetryPolicy,
@@ -428,3 +429,54 @@ async def test_C14_plain_http_through_a_proxy_on_another_machine(fault: Fault, p
         fault.client(base_url="http://127.0.0.1:9", proxy="http://localhost:3128"),
     ):
         assert inside.loop_state(permitted) is None
+
+
+async def test_C02_name_of_the_proxy_cannot_be_resolved(fault: Fault):
+    await fault.serve(tls=tls.server("api.example", "127.0.0.1"))
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    FakeResolver(*[unknown] * 3)
+    client = fault.client(base_url="https://api.example", proxy="http://proxy.example:3128")
+    await fault.error(
+        client.status.get("bucket-1"),
+        ConnectError,
+        attempts=3,
+        says="the name of the proxy proxy.example:3128 could not be resolved",
+        never="api.example",
+    )
+    fault.retried(transient=2)
+    fault.recovers = False
+    fault.wire(0, connections=0)
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"])
+async def test_C16_proxy_does_not_speak_http(fault: Fault, answer: bytes):
+    await fault.serve(tls=tls.server())
+    proxy = await fault.serve(then=answer)
+    client = fault.client(proxy=f"http://127.0.0.1:{proxy.port}")
+    await fault.error(
+        client.status.get("bucket-1"),
+        ConnectError,
+        attempts=1,
+        says=f"the proxy 127.0.0.1:{proxy.port} did not answer CONNECT",
+    )
+    fault.retried()
+    fault.wire(0, connections=0)
+    proxy.then = tunnel
+
+
+@pytest.mark.parametrize("whose", ["client", "session"])
+async def test_C17_proxy_of_a_borrowed_session_closes_at_connect(fault: Fault, whose: str):
+    await fault.serve(tls=tls.server())
+    proxy = await fault.serve(then=server.close)
+    url = f"http://127.0.0.1:{proxy.port}"
+    async with aiohttp.ClientSession(proxy=url if whose == "session" else None) as session:
+        client = fault.client(session=session, proxy=url if whose == "client" else None)
+        await fault.error(
+            client.node_stats.get("bucket-1", "2026-01-02"),
+            ConnectionLostError,  # a borrowed session does not report how far it came
+            attempts=3,
+            says=f"through the proxy 127.0.0.1:{proxy.port}",
+        )
+        await client.close()
+    fault.clients.clear()
+    fault.wire(0, connections=0)

@@ -18,6 +18,7 @@ from flashback_async import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    DeadlineExceededError,
     DecodeError,
     FlashbackClient,
     Limits,
@@ -727,6 +728,27 @@ async def test_S15_pause_that_outlasts_the_run_ends_it_at_once(fault: Fault, cod
     assert (await fault.result(client.status.get_many(ids(3), deadline=10.0))).ok
     assert fault.clock.sleeps == [pytest.approx(5.0)] * 3
     fault.wire(7)
+
+
+async def test_S15_keys_in_flight_when_the_deadline_of_a_paused_run_passes(fault: Fault):
+    fault.clock = LoopClock()
+
+    async def step(conn: server.Conn, request: server.Request) -> None:
+        if "/0/" in request.target:
+            await conn.send(throttled("50"))
+        else:
+            await conn.gone()
+
+    await fault.serve(then=step)
+    client = fault.client()
+    keys = [str(n) for n in range(8)]
+    ended = {o.key: o async for o in client.status.iter_many(keys, concurrency=3, deadline=5.0)}
+    for key, outcome in ended.items():
+        kind = DeadlineExceededError if key in "12" else RateLimitError
+        error = fault.check(outcome.error, kind, attempts=1 if key in "012" else 0)
+        assert "before that" not in str(error)
+    assert list(ended)[-2:] in (["1", "2"], ["2", "1"])
+    fault.wire(3)
 
 
 async def test_S15_pause_that_outlasts_the_run_leaves_an_async_source_unread(fault: Fault):

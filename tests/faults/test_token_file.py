@@ -15,6 +15,7 @@ from flashback_async import (
     AuthenticationError,
     ConfigurationError,
     FlashbackClient,
+    PermissionDeniedError,
     TokenFile,
     TokenProviderError,
 )
@@ -118,16 +119,57 @@ async def test_S07_pipe_is_read_once(fault: Fault):
     fault.wire(1)
 
 
-async def test_S07_file_is_read_again_in_a_thread(fault: Fault, path: Path):
-    """A pipe in place of the file blocks the thread that opens it, and nothing else."""
+async def test_S07_file_is_read_again_in_a_thread(
+    fault: Fault, path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await fault.serve(then=accepts(fault, 2))
+    client = fault.client(token=TokenFile(path))
+    write(fault, path, 2)
+    threads = []
+    opens = os.open
+
+    def recorded(*args: object, **options: object) -> int:
+        threads.append(threading.get_ident())
+        return opens(*args, **options)
+
+    monkeypatch.setattr(os, "open", recorded)
+    await fault.result(client.status.get("bucket-1"))
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+    fault.wire(2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with a path")
+async def test_L23_pipe_in_the_place_of_the_file_holds_nothing_up(fault: Fault, path: Path):
     await fault.serve(then=accepts(fault, 2))
     client = fault.client(token=TokenFile(path))
     path.unlink()
     os.mkfifo(path)
-    call = asyncio.create_task(client.status.get("bucket-1"))
-    await fault.until(lambda: len(fault.server.requests) == 1)
-    await asyncio.to_thread(path.write_text, f"{fault.token}-2")  # opens once a reader is there
-    await fault.result(call)
+    for n in range(6):
+        await fault.error(
+            client.status.get("bucket-1"),
+            TokenProviderError,
+            attempts=1 if n == 0 else 0,
+            says="no regular file any more",
+        )
+    write(fault, path, 2)
+    await fault.result(client.status.get("bucket-1"))
+    fault.wire(2)
+
+
+async def test_S07_rejected_token_stays_hidden_in_later_answers(fault: Fault, path: Path):
+    revoked = response(403, {"message": f"the session of {fault.token}-1 was revoked"})
+
+    async def step(conn: server.Conn, request: server.Request) -> None:
+        new = request.headers["authorization"].endswith("-2")
+        await conn.send(revoked if new else REJECTED)
+
+    await fault.serve(then=step)
+    client = fault.client(token=TokenFile(path))
+    write(fault, path, 2)
+    error = await fault.error(client.status.get("bucket-1"), PermissionDeniedError, attempts=2)
+    assert error.message == "the session of *** was revoked"
+    fault.recovers = False
     fault.wire(2)
 
 

@@ -458,7 +458,7 @@ async def test_the_proxy_of_a_borrowed_session_is_named_where_it_fails():
         FlashbackClient("t", session=session, retry=RetryPolicy.none()) as client,
     ):
         error = await error_of(client.status.get("b"), ConnectError)
-    assert "the proxy of the session answered 407" in str(error)
+    assert f"the proxy 127.0.0.1:{proxy.port} answered 407" in str(error)
 
 
 async def test_a_netrc_entry_that_hides_the_token_is_told(tmp_path, monkeypatch):

@@ -235,8 +235,6 @@ def test_a_date_without_a_zone_is_gmt_wherever_the_client_runs(value, zone):
         "0x10",
         "1.",
         ".5",
-        "1.0000000001",
-        "1" * 13,
         "1" * 10_000,
         "soon",
         "\udcff",

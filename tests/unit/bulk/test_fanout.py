@@ -1144,7 +1144,7 @@ async def test_a_run_may_be_refused_as_it_begins():
     assert others() == set()
 
 
-async def test_a_deadline_after_a_halt_does_not_change_what_the_keys_are_told():
+async def test_a_deadline_after_a_halt_ends_what_is_in_flight_and_nothing_else():
     run = Run()
 
     async def work(key):
@@ -1154,7 +1154,51 @@ async def test_a_deadline_after_a_halt_does_not_change_what_the_keys_are_told():
         await asyncio.sleep(100)
 
     outcomes = await all_of(fan_out_in(run, work, range(4), concurrency=2, deadline=5))
-    assert [type(o.error) for o in outcomes] == [ServerError] * 4
+    assert [(o.key, type(o.error)) for o in outcomes] == [
+        *((key, ServerError) for key in (0, 2, 3)),
+        (1, DeadlineExceededError),
+    ]
+
+
+async def test_the_keys_that_a_halted_run_does_not_send_do_not_wait_for_those_in_flight():
+    run = Run()
+
+    async def work(key):
+        if key == 0:
+            run.error = ServerError("halt")
+            raise run.error
+        await asyncio.sleep(7)
+
+    began = now()
+    ended = {}
+    async for outcome in fan_out_in(run, work, range(50), concurrency=2, deadline=None):
+        ended[outcome.key] = now() - began
+    assert ended.pop(1) == 7
+    assert len(ended) == 49
+    assert set(ended.values()) == {0}
+
+
+async def test_a_source_that_raises_in_a_halted_run_is_raised_after_what_is_in_flight():
+    run = Run()
+    ended = []
+
+    def source():
+        yield from range(3)
+        raise LookupError("the source")
+
+    async def work(key):
+        if key == 0:
+            run.error = ServerError("halt")
+            raise run.error
+        await asyncio.sleep(7)
+        ended.append(key)
+
+    keys = []
+    with pytest.raises(LookupError, match="the source"):
+        async for outcome in fan_out_in(run, work, source(), concurrency=2, deadline=None):
+            keys.append(outcome.key)
+    assert keys == [0, 2, 1]
+    assert ended == [1]
 
 
 async def test_a_run_halted_before_it_begins_sends_nothing():

@@ -70,6 +70,18 @@ async def test_a_record_may_be_of_a_class_whose_attributes_cannot_be_set(caplog,
         assert record.flashback["request_id"] == "r1"
 
 
+async def test_a_record_may_be_of_a_class_that_takes_every_name_for_itself(caplog, factory):
+    def taken(self):
+        raise RuntimeError("looked at")
+
+    kind = type("Taken", (logging.LogRecord,), {name: property(taken) for name in FACTS})
+    kind.flashback = property(lambda self: "the application's")
+    factory(kind)
+    (record,) = await records_of(caplog, answer(status_body()))
+    assert record.flashback == "the application's"
+    assert set(vars(record)["flashback"]) == FACTS
+
+
 async def test_a_logger_that_is_silent_costs_no_record(factory, monkeypatch):
     def make(*_, **__):
         raise AssertionError("a record was made")
