@@ -396,17 +396,19 @@ async def test_C18_server_wants_a_client_certificate(fault: Fault, alert: bool):
     picky = await fault.serve(tls=tls.wants_certificate())
     port = refusing.port if refusing is not None else picky.port
     client = fault.client(base_url=f"https://127.0.0.1:{port}")
-    await fault.error(
-        client.status.get("bucket-1"),
-        ConnectError,
-        attempts=1,
-        says=("TLS", f"127.0.0.1:{port}", "wants a client certificate"),
-    )
+    try:
+        await fault.error(
+            client.status.get("bucket-1"),
+            ConnectError,
+            attempts=1,
+            says=("TLS", f"127.0.0.1:{port}", "wants a client certificate"),
+        )
+    finally:
+        if refusing is not None:
+            await asyncio.to_thread(refusing.close)
     fault.retried()
     fault.recovers = False
     fault.wire(0, connections=0)
-    if refusing is not None:
-        await asyncio.to_thread(refusing.close)
 
 
 @pytest.mark.parametrize("status", [b"", b"HTTP/1.1 5"], ids=["nothing", "part_of_a_head"])

@@ -791,6 +791,18 @@ async def test_a_long_body_is_decoded_in_a_thread_and_a_short_one_is_not():
         assert await call(bench, lambda body: threading.get_ident()) != here
 
 
+async def test_decoding_in_a_thread_may_outlast_the_total_time():
+    loop = asyncio.get_running_loop()
+
+    def decode(body):
+        loop.now += 100.0
+        return len(body)
+
+    timeout = Timeout(total=10)
+    async with Bench(answer(b" " * (2**20 + 1)), timeout=timeout) as bench:
+        assert await call(bench, decode) == 2**20 + 1
+
+
 async def test_an_error_of_decoding_in_a_thread_is_told_the_same():
     def decode(body):
         raise DecodeError("no")
