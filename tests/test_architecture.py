@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,20 +58,21 @@ def test_every_module_has_its_layer():
             assert any(f"{name}.".startswith(f"{layer}.") for layer in layers), name
 
 
+@cache
 def imported(path):
-    """The packages that a module imports, in functions and for types as well."""
+    """Return the packages that a module imports, in functions and for types as well."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            found.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield node.module.partition(".")[0]
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 @pytest.mark.parametrize("library", HOMES)
 def test_a_library_has_one_home(library):
-    users = {
-        path.relative_to(PACKAGE).as_posix() for path in MODULES if library in set(imported(path))
-    }
+    users = {path.relative_to(PACKAGE).as_posix() for path in MODULES if library in imported(path)}
     assert users
     homes = HOMES[library]
     assert {u for u in users if u not in homes and u.partition("/")[0] not in homes} == set()

@@ -54,6 +54,7 @@ def test_what_is_no_range_is_refused(today, first, last, rule):
         day_range(first, last)
 
 
+@pytest.mark.slow
 def test_the_whole_calendar_is_a_range():
     days = day_range(date.min, date.max)
     assert (days[0], days[-1], len(days)) == (date.min, date.max, 3_652_059)
