@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from attrs import frozen
 
-_HOST = re.compile(r"\*-([^.]+)-([^.-]+)\..+")
+_HOST = re.compile(r"\*-([a-z0-9]+(?:-[a-z0-9]+)*)-([a-z0-9]+)\..+", re.IGNORECASE)
 
 
 class NodeState(StrEnum):

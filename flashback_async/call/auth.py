@@ -181,14 +181,15 @@ def token_source(sealed: GivenToken | ConfigurationError | None) -> TokenSource:
         raise sealed
     name = "token"
     if sealed is None:
-        name, sealed = TOKEN_FILE_VARIABLE, _from_environment()
+        sealed = _from_environment()
+        name = TOKEN_VARIABLE if isinstance(sealed, Secret) else TOKEN_FILE_VARIABLE
     if isinstance(sealed, TokenFile):
         return _file_source(sealed, name)
     if not isinstance(sealed, Secret):
         return TokenSource(None, _ask(sealed))
     problem = problem_of_token(sealed.reveal())
     if problem:
-        raise ConfigurationError(f"token {problem}")
+        raise ConfigurationError(f"{name} {problem}")
     return TokenSource(sealed)
 
 

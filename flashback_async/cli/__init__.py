@@ -19,9 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if not all(map(_is_installed, _NEEDED)):
         sys.stderr.write('flashback needs click and rich: pip install "flashback-async[cli]"\n')
         sys.exit(2)
-    from flashback_async.cli.app import run
+    try:
+        from flashback_async.cli.app import run
 
-    sys.exit(run(arguments))
+        code = run(arguments)
+    except KeyboardInterrupt:  # before a command could handle it
+        sys.stderr.write("interrupted\n")
+        code = 130
+    sys.exit(code)
 
 
 def _is_installed(name: str) -> bool:

@@ -144,5 +144,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         say(f"error: {error.format_message()}{hint}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
         return _INTERRUPTED
     return code if isinstance(code, int) else 0

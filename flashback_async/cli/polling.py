@@ -71,7 +71,9 @@ def _run(poll: _Poll, ids: Sequence[str] | None, options: Options) -> int:
         tally, writer = Tally(deadline), make_writer(options.form, poll.view)
         wanted = None if ids is None else ids_of(ids)
         with naming_options(options):
-            run_loop(_write_all(poll, wanted, tally, writer, options))
+            # Made outside of the event loop, because Ctrl-C must end the read of a token file.
+            client = make_client(options)
+            run_loop(_write_all(client, poll, wanted, tally, writer, options))
         writer.finish()
         unread = isinstance(wanted, IdStream) and wanted.unread
         summary.write(
@@ -83,9 +85,14 @@ def _run(poll: _Poll, ids: Sequence[str] | None, options: Options) -> int:
 
 
 async def _write_all(
-    poll: _Poll, ids: Ids | None, tally: Tally, writer: Writer, options: Options
+    client: FlashbackClient,
+    poll: _Poll,
+    ids: Ids | None,
+    tally: Tally,
+    writer: Writer,
+    options: Options,
 ) -> None:
-    async with make_client(options) as client:
+    async with client:
         listed = await _list_all(client, options, tally.deadline) if ids is None else []
         if ids is None:
             ids = [stats.bucket_id for stats in listed]

@@ -18,10 +18,10 @@ from flashback_async.cli.streams import read_some
 from flashback_async.cli.threads import in_thread
 
 _CHUNK = 65_536
-_LONGEST_LINE = 10_000
+_LONGEST_LINE = 2**20  # characters; a shorter one that is no id fails alone
 
 # Limits on an input that may never end, once its run has ended.
-_PATIENCE = 1.0  # seconds of waiting, in all
+_PATIENCE = 0.2  # seconds of waiting, in all
 _MOST_LATE = 200_000  # ids
 
 
@@ -62,7 +62,7 @@ class StandardInput:
         """Return the next id; None at the end of input, or once there is no more time for it.
 
         Raises:
-            click.UsageError: The input holds no ids.
+            click.UsageError: The input holds no lines.
             OSError: It cannot be read.
         """
         while not self._ids and not self._ended and await self._has_arrived():

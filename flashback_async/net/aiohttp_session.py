@@ -46,7 +46,7 @@ def own_session(
     arrived, and keeps no cookies. ``longest_lookup`` is in seconds.
     """
     return aiohttp.ClientSession(
-        connector=_Connector(longest_lookup, in_flight),
+        connector=Connector(longest_lookup, in_flight),
         response_class=_Response,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
@@ -94,14 +94,15 @@ class _Response(aiohttp.ClientResponse):
 _connect = aiohttp.TCPConnector.connect  # ``super()`` would be looked up for every request
 
 
-class _Connector(aiohttp.TCPConnector):
+class Connector(aiohttp.TCPConnector):
     """A connector that distinguishes new from used connections and never reuses a dirty one.
 
     The client's own admission limits how many connections there are.
     """
 
     def __init__(self, longest_lookup: float, in_flight: InFlight) -> None:
-        super().__init__(limit=0, resolver=_Resolver(longest_lookup))
+        self.resolver = _Resolver(longest_lookup)  # which aiohttp leaves open
+        super().__init__(limit=0, resolver=self.resolver)
         self._in_flight = in_flight
         self._used: set[ResponseHandler] = set()
         self._most_used = 64

@@ -17,6 +17,7 @@ from flashback_async.api import answers
 from flashback_async.net.aiohttp_errors import Route, hidden_token, no_answer, session_closed
 from flashback_async.net.aiohttp_session import (
     CURRENT,
+    Connector,
     Dropped,
     InFlight,
     Recalled,
@@ -70,8 +71,12 @@ class AiohttpTransport:
         self._session = own_session(self._own_headers, self._longest_lookup, self._in_flight)
 
     async def close(self) -> None:
-        if self._borrowed is None and self._session is not None:
-            await self._session.close()
+        if self._borrowed is not None or self._session is None:
+            return
+        connector = self._session.connector
+        await self._session.close()
+        if isinstance(connector, Connector):
+            await connector.resolver.close()
 
     def recall(self) -> None:
         self._in_flight.recalls += 1

@@ -10,9 +10,10 @@ from flashback_async.api.stats import decode_stats
 from flashback_async.api.urls import check_bucket_id, check_listed_ids, list_target
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
+from flashback_async.errors import FlashbackError
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk import check_ids, naming
-from flashback_async.resources.lists import Lists, find, not_found
+from flashback_async.resources.lists import Lists, answers_in, find
 from flashback_async.values import Request
 
 _GET = "bucket_stats.get"
@@ -124,8 +125,7 @@ class BucketStatsResource:
 
 def _only(bucket_id: str, body: bytes) -> BucketStats:
     """Return the bucket that was asked for from a list answer."""
-    items = [(item.bucket_id, item) for item in decode_stats(body)]
-    found = find([bucket_id], items).get(bucket_id)
-    if found is None:
-        raise not_found(bucket_id)
-    return found
+    answer = answers_in([bucket_id], body)[bucket_id]
+    if isinstance(answer, FlashbackError):
+        raise answer
+    return answer

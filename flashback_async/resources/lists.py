@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from flashback_async.api.stats import decode_stats, decode_stats_apart
+from flashback_async.api.stats import decode_stats_apart
 from flashback_async.api.urls import (
     check_bucket_id,
     check_listed_ids,
@@ -76,7 +76,7 @@ class Lists(Bulk[str, BucketStats]):
         """Send the list requests for these ids at once, as one call; the first failure ends it."""
         whole = list_target(ids)
         if ids and len(whole) <= self._longest:
-            return await self._caller.call(Request(_LIST, "GET", whole), decode_stats)
+            return await self._caller.call(Request(_LIST, "GET", whole), partial(_those_in, ids))
         call = partial(self._list_one, self._caller.state.clock.monotonic())
         batches = cut(ids, self._cutter())
         found: list[BucketStats] = []
@@ -89,8 +89,9 @@ class Lists(Bulk[str, BucketStats]):
         return Cutter(listed_size, self._room, _MOST_IN_LIST)
 
     async def _list_one(self, since: float, _: Run, batch: Batch[str]) -> list[BucketStats]:
-        target = list_target([bucket_id for _, bucket_id in batch])
-        return await self._caller.call(Request(_LIST, "GET", target), decode_stats, since=since)
+        ids = [bucket_id for _, bucket_id in batch]
+        request = Request(_LIST, "GET", list_target(ids))
+        return await self._caller.call(request, partial(_those_in, ids), since=since)
 
     async def _ask_batch(
         self, in_flight: dict[str, Flight[Answers]], run: Run, batch: Batch[str]
@@ -133,7 +134,7 @@ class Lists(Bulk[str, BucketStats]):
         request = Request(_LIST, "GET", list_target(ids))
         try:
             return await self._caller.call(
-                request, partial(_answers_in, ids), run, errors_in=_errors_in
+                request, partial(answers_in, ids), run, errors_in=_errors_in
             )
         except FlashbackError as error:
             refused = isinstance(error, APIError) and error.status in _REFUSALS
@@ -157,7 +158,7 @@ def find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
     return {i: item for i, item in found.items() if item is not None}
 
 
-def not_found(bucket_id: str) -> NotFoundError:
+def _not_found(bucket_id: str) -> NotFoundError:
     """Return the error of an id that a list answer left out."""
     return NotFoundError(f"the answer does not hold {show(bucket_id)}", status=200)
 
@@ -176,13 +177,28 @@ def _checked(batch: Batch[str]) -> tuple[dict[int, InvalidArgumentError], list[s
     return bad, list(good)
 
 
-def _answers_in(ids: list[str], body: bytes) -> Answers:
+def answers_in(ids: list[str], body: bytes) -> Answers:
     """Return the item of each id in a list answer, or its error."""
     items = decode_stats_apart(body)
     found: Answers = find(ids, [(i, item) for i, item in items if i is not None])
     # An item without an id may be about any id left over, so none of those is missing.
     nameless = next((item for i, item in items if i is None), None)
-    return {i: found.get(i) or nameless or not_found(i) for i in ids}
+    return {i: found.get(i) or nameless or _not_found(i) for i in ids}
+
+
+def _those_in(ids: list[str], body: bytes) -> list[BucketStats]:
+    """Return the items of the ids that a list answer holds; raise the error of the first bad one.
+
+    Items of other ids are ignored.
+    """
+    items = decode_stats_apart(body)
+    wanted = find(ids, [(i, item) for i, item in items if i is not None])
+    models = []
+    for item in (*wanted.values(), *(item for i, item in items if i is None)):
+        if isinstance(item, FlashbackError):
+            raise item
+        models.append(item)
+    return models
 
 
 def _errors_in(answers: Answers) -> list[FlashbackError]:

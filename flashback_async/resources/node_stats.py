@@ -205,10 +205,10 @@ class _Pairing:
     def _check_kind(self, kind: type) -> None:
         if (self._days is None) is issubclass(kind, BucketDay):
             return
-        problem = "bucket_ids must hold ids if days is given, not BucketDay pairs"
+        problem = "bucket_ids must hold ids, not BucketDay pairs, if days are given"
         if self._days is None:
             problem = (
-                f"day must be given unless bucket_ids holds BucketDay pairs, not {kind.__name__}"
+                f"days must be given unless bucket_ids holds BucketDay pairs, not {kind.__name__}"
             )
         raise InvalidArgumentError(problem, operation=self._operation)
 

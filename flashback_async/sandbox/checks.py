@@ -14,9 +14,16 @@ def whole(name: str, value: object, least: int | None = None, most: int | None =
 
 def number(name: str, value: object, least: float, most: float | None = None) -> None:
     """Raise ValueError unless the value is a finite number within the bounds."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not _is_finite(value):
         raise ValueError(f"{name} must be a finite number, not {value!r}")
     _bounds(name, value, least, most)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond the floats
+        return False
 
 
 def text(name: str, value: object) -> None:

@@ -293,7 +293,7 @@ def test_no_command_is_told_what_there_is(capsys):
 
 async def test_what_is_no_list_of_ids_is_refused():
     async with sandbox_with_environment(buckets=1) as (_, env):
-        result = await flashback("status", "-", env=env, stdin=bytes(100_000))
+        result = await flashback("status", "-", env=env, stdin=bytes(2_000_000))
     assert result.code == 2
     assert result.err.startswith("error: standard input does not hold ids")
 

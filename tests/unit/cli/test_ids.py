@@ -157,8 +157,14 @@ async def test_bytes_that_are_no_text_become_an_id_that_cannot_be(pipe):
     assert await collect(["-"]) == ["\udcff"]
 
 
-async def test_what_is_no_list_of_ids_is_refused(pipe):
-    pipe.write(b"x" * 20_000)
+async def test_a_line_that_is_no_id_is_a_key_like_any_other(monkeypatch):
+    lines = ["one", "x" * 100_000, "two"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    assert await collect(["-"]) == lines
+
+
+async def test_what_is_no_list_of_ids_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x" * 2_000_000)))
     with pytest.raises(click.UsageError, match="does not hold ids"):
         await collect(["-"])
 

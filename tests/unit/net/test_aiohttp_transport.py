@@ -304,6 +304,21 @@ async def test_a_transport_that_is_not_open_says_so(opened):
     assert failed.retry is Retry.NEVER
 
 
+async def test_closing_closes_the_resolver_as_well(monkeypatch):
+    closed = []
+
+    class Resolver(aiohttp.ThreadedResolver):
+        async def close(self):
+            closed.append(self)
+
+    monkeypatch.setattr(aiohttp, "DefaultResolver", Resolver)
+    transport = make()
+    transport.open()
+    await transport.close()
+    assert len(closed) == 1
+    await transport.close()
+
+
 async def test_a_borrowed_session_is_neither_made_nor_closed():
     async with aiohttp.ClientSession() as session:
         transport = make(session=session)

@@ -536,3 +536,19 @@ async def test_a_run_is_refused_once_the_client_is_closed():
         await bench.bucket_stats.list(["a"])
     with pytest.raises(ClientClosedError):
         await bench.bucket_stats.list()
+
+
+REFUSED = {"bucketId": "b", "success": False, "message": "gone"}
+
+
+async def test_an_item_that_says_no_fails_no_call_for_other_buckets():
+    items = [{"bucketId": "a", "totalCount": "1"}, REFUSED, {"bucketId": "c", "totalCount": "3"}]
+    async with Bench(answer({"success": True, "stats": items})) as bench:
+        assert (await bench.bucket_stats.get("a")).total_count == 1
+        assert [s.total_count for s in await bench.bucket_stats.list(["c", "a"])] == [3, 1]
+        for call in (bench.bucket_stats.get("b"), bench.bucket_stats.list(["a", "b"])):
+            with pytest.raises(APIError) as caught:
+                await call
+            assert caught.value.message == "gone"
+        with pytest.raises(APIError, match="gone"):
+            await bench.bucket_stats.list()

@@ -108,13 +108,13 @@ BAD_DAYS = [
 @pytest.mark.parametrize("day", BAD_DAYS, ids=repr)
 async def test_what_is_no_day_is_refused_before_anything_is_sent(day):
     async with Bench(OK) as bench:
-        with pytest.raises(InvalidArgumentError, match=r"^day must") as caught:
+        with pytest.raises(InvalidArgumentError, match=r"^days? must") as caught:
             await bench.node_stats.get("b", day)
         assert str(caught.value).isascii()
-        with pytest.raises(InvalidArgumentError, match=r"^day must"):
+        with pytest.raises(InvalidArgumentError, match=r"^days? must"):
             await bench.node_stats.get_many(["b"], [DAY, day])
         if not isinstance(day, bytes):
-            with pytest.raises(InvalidArgumentError, match=r"^day must"):
+            with pytest.raises(InvalidArgumentError, match=r"^days? must"):
                 bench.node_stats.iter_many(["b"], day)
         assert bench.sent == []
 
@@ -223,21 +223,24 @@ async def test_a_bad_id_in_a_pair_is_the_outcome_of_that_pair():
 
 MIXED_UP = [
     pytest.param(
-        ["a"], None, "^day must be given unless bucket_ids holds BucketDay pairs, not str", id="ids"
+        ["a"],
+        None,
+        "^days must be given unless bucket_ids holds BucketDay pairs, not str",
+        id="ids",
     ),
     pytest.param(
         [*PAIRS, "a"],
         None,
-        "^day must be given unless bucket_ids holds BucketDay pairs, not str",
+        "^days must be given unless bucket_ids holds BucketDay pairs, not str",
         id="one id",
     ),
     pytest.param([("a", DAY)], None, "BucketDay pairs, not tuple", id="tuple"),
     pytest.param([None], None, "BucketDay pairs, not NoneType", id="nothing"),
     pytest.param(
-        PAIRS, DAY, "must hold ids if days is given, not BucketDay pairs", id="pairs and days"
+        PAIRS, DAY, "must hold ids, not BucketDay pairs, if days are given", id="pairs and days"
     ),
     pytest.param(
-        ["a", *PAIRS], [DAY], "must hold ids if days is given, not BucketDay pairs", id="one pair"
+        ["a", *PAIRS], [DAY], "must hold ids, not BucketDay pairs, if days are given", id="one pair"
     ),
     pytest.param([BucketDay("a", "soon")], None, "^day must be ISO 8601 text", id="no day"),
     pytest.param([BucketDay("a", 5)], None, "^day must be a date", id="a number"),
