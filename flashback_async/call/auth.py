@@ -182,7 +182,8 @@ def token_source(sealed: GivenToken | ConfigurationError | None) -> TokenSource:
     name = "token"
     if sealed is None:
         sealed = _from_environment()
-        name = TOKEN_VARIABLE if isinstance(sealed, Secret) else TOKEN_FILE_VARIABLE
+        is_text = isinstance(sealed, Secret)
+        name = f"token of {TOKEN_VARIABLE}" if is_text else TOKEN_FILE_VARIABLE
     if isinstance(sealed, TokenFile):
         return _file_source(sealed, name)
     if not isinstance(sealed, Secret):

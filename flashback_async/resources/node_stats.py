@@ -208,7 +208,7 @@ class _Pairing:
         problem = "bucket_ids must hold ids, not BucketDay pairs, if days are given"
         if self._days is None:
             problem = (
-                f"days must be given unless bucket_ids holds BucketDay pairs, not {kind.__name__}"
+                f"day must be given unless bucket_ids holds BucketDay pairs, not {kind.__name__}"
             )
         raise InvalidArgumentError(problem, operation=self._operation)
 

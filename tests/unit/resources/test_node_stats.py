@@ -108,13 +108,13 @@ BAD_DAYS = [
 @pytest.mark.parametrize("day", BAD_DAYS, ids=repr)
 async def test_what_is_no_day_is_refused_before_anything_is_sent(day):
     async with Bench(OK) as bench:
-        with pytest.raises(InvalidArgumentError, match=r"^days? must") as caught:
+        with pytest.raises(InvalidArgumentError, match=r"^day must") as caught:
             await bench.node_stats.get("b", day)
         assert str(caught.value).isascii()
-        with pytest.raises(InvalidArgumentError, match=r"^days? must"):
+        with pytest.raises(InvalidArgumentError, match=r"^day must"):
             await bench.node_stats.get_many(["b"], [DAY, day])
         if not isinstance(day, bytes):
-            with pytest.raises(InvalidArgumentError, match=r"^days? must"):
+            with pytest.raises(InvalidArgumentError, match=r"^day must"):
                 bench.node_stats.iter_many(["b"], day)
         assert bench.sent == []
 
@@ -225,13 +225,13 @@ MIXED_UP = [
     pytest.param(
         ["a"],
         None,
-        "^days must be given unless bucket_ids holds BucketDay pairs, not str",
+        "^day must be given unless bucket_ids holds BucketDay pairs, not str",
         id="ids",
     ),
     pytest.param(
         [*PAIRS, "a"],
         None,
-        "^days must be given unless bucket_ids holds BucketDay pairs, not str",
+        "^day must be given unless bucket_ids holds BucketDay pairs, not str",
         id="one id",
     ),
     pytest.param([("a", DAY)], None, "BucketDay pairs, not tuple", id="tuple"),
