@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from flashback_async.api.stats import decode_stats_apart
+from flashback_async.api.stats import decode_stats, decode_stats_apart
 from flashback_async.api.urls import (
     check_bucket_id,
     check_listed_ids,
@@ -191,6 +191,8 @@ def _those_in(ids: list[str], body: bytes) -> list[BucketStats]:
 
     Items of other ids are ignored.
     """
+    with suppress(FlashbackError):
+        return decode_stats(body)
     items = decode_stats_apart(body)
     wanted = find(ids, [(i, item) for i, item in items if i is not None])
     models = []
