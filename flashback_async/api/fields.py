@@ -74,12 +74,13 @@ def models_of(items: list[W], make: Callable[[list[W]], list[M]], name: str) -> 
 
 
 def _first_bad(items: list[W], make: Callable[[list[W]], list[M]], name: str) -> DecodeError:
+    errors = []
     for n, item in enumerate(items):
         try:
             make([item])
         except BadField as bad:
-            return bad.at(f"$.{name}[{n}]")
-    raise AssertionError("an item is bad only together with others")
+            errors.append(bad.at(f"$.{name}[{n}]"))
+    return errors[0]
 
 
 def missing(path: str) -> DecodeError:

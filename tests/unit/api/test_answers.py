@@ -13,6 +13,7 @@ from flashback_async.errors import (
     AuthenticationError,
     BadRequestError,
     DecodeError,
+    InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
     ProtocolError,
@@ -609,3 +610,10 @@ def test_the_id_in_a_misdirected_answer_is_redacted_before_it_is_cut():
         wire.decode_status(answer({"bucketId": "x" * 160 + TOKEN, "nodeStatus": []}).body, "b")
     assert TOKEN in str(caught.value)
     assert TOKEN[:4] not in str(completed(caught.value, answer(b"{}")))
+
+
+def test_an_error_of_another_kind_says_nothing_of_the_answer():
+    error = InvalidArgumentError("wrong")
+    before = dict(vars(error))
+    answers.complete(error, answer(b"{}", 500), SECRET, NOON)
+    assert vars(error) == before

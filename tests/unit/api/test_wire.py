@@ -752,3 +752,11 @@ def test_models_compare_by_value_and_never_change():
 def test_the_error_of_a_parser_that_names_no_place_is_about_the_whole():
     error = fields.misfit(str(msgspec.ValidationError("Some `rule` broken")))
     assert (error.path, str(error)) == ("$", "$: some rule broken")
+
+
+def test_a_list_that_is_decoded_item_by_item_becomes_the_same_models(monkeypatch):
+    body = json.dumps({"stats": [{"bucketId": "a", "totalCount": "7"}, {"bucketId": "b"}]}).encode()
+    at_once = stats_wire.decode_stats(body)
+    monkeypatch.setattr(stats_wire, "_decode_at_once", lambda body: None)
+    assert stats_wire.decode_stats(body) == at_once
+    assert [item for _, item in stats_wire.decode_stats_apart(body)] == at_once
