@@ -2,8 +2,10 @@
 
 import ast
 import importlib
+import importlib.metadata
 import importlib.resources
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -192,6 +194,20 @@ def test_dir_lists_the_public_names_also_before_they_are_loaded():
     listed = in_a_new_process("import flashback_async; print(*dir(flashback_async))")
     assert set(NAMES) <= set(listed)
     assert listed == sorted(listed)
+
+
+def test_without_the_metadata_of_the_package_its_version_is_unknown(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+", flashback_async.__version__)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    module = importlib.import_module("flashback_async._version")
+    try:
+        assert importlib.reload(module).__version__ == "0.0"
+    finally:
+        monkeypatch.undo()
+        importlib.reload(module)
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -376,6 +376,17 @@ def test_a_file_without_end_holds_no_token():
         token_source(TokenFile("/dev/zero"))
 
 
+@pytest.mark.parametrize("path", ["a\0b", "\ud800"])
+def test_a_path_that_no_system_has_cannot_be_read(path):
+    with pytest.raises(ConfigurationError, match="token names a file that cannot be read"):
+        token_source(TokenFile(path))
+
+
+def test_a_token_file_has_a_path_that_is_not_empty():
+    with pytest.raises(ConfigurationError, match=r"TokenFile\.path must not be empty"):
+        TokenFile("")
+
+
 @pytest.mark.parametrize("path", [None, 5, b"bytes", ["a"]])
 def test_a_token_file_has_a_path(path):
     with pytest.raises(ConfigurationError, match=r"TokenFile\.path must be a path"):

@@ -193,6 +193,26 @@ def test_a_lost_connection_is_stale_only_where_it_was_used_before(error, says, r
     assert says in str(failed.error)
 
 
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_tls_alert_on_a_new_connection_is_a_failed_handshake(reused):
+    alert = ssl.SSLError(1, "[SSL: TLSV1_ALERT_INTERNAL_ERROR] tlsv1 alert internal error")
+    error = caused(aiohttp.ClientOSError(*alert.args), alert)
+    failed = failure(error, phase="headers", reused=reused)
+    assert type(failed.error) is (ConnectionLostError if reused else ConnectError)
+    assert failed.retry is (Retry.STALE if reused else Retry.TRANSIENT)
+    if not reused:
+        assert "the TLS handshake with api.test:443 failed" in str(failed.error)
+        assert "ALERT_INTERNAL_ERROR" in str(failed.error)
+
+
+def test_an_alert_that_asks_for_a_certificate_is_final():
+    alert = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] alert certificate required")
+    failed = failure(caused(aiohttp.ClientOSError(*alert.args), alert), phase="headers")
+    assert type(failed.error) is ConnectError
+    assert failed.retry is Retry.NEVER
+    assert "wants a client certificate" in str(failed.error)
+
+
 def test_a_connection_lost_in_the_middle_of_the_head_is_not_stale():
     began = aiohttp.ServerDisconnectedError(SimpleNamespace(status=200))
     assert failure(began, phase="headers", reused=True).retry is Retry.TRANSIENT

@@ -21,6 +21,7 @@ from flashback_async.sandbox import Sandbox
         ({"latency": -0.1}, "latency must be 0 or more"),
         ({"latency": math.inf}, "latency must be a finite number"),
         ({"latency": math.nan}, "latency must be a finite number"),
+        ({"latency": 10**400}, "latency must be a finite number"),
         ({"latency": "1"}, "latency must be a finite number"),
         ({"latency": True}, "latency must be a finite number"),
         ({"error_rate": -0.1}, "error_rate must be 0 or more"),
