@@ -63,15 +63,17 @@ async def test_W03_stale_connection_under_a_get(fault: Fault):
     fault.wire(3, connections=2, after="reused")
 
 
+async def close_old_connections(conn: server.Conn, request: server.Request) -> None:
+    """Answer only the first request on each connection."""
+    await (server.close if conn.requests > 1 else server.healthy)(conn, request)
+
+
 async def fill_pool(client: FlashbackClient, count: int) -> None:
     """Open so many connections and leave them idle; the server answers ``together(count)``."""
     await asyncio.gather(*(post(client) for _ in range(count)))
 
 
 async def test_W04_64_stale_connections_under_posts(fault: Fault):
-    async def close_old_connections(conn: server.Conn, request: server.Request) -> None:
-        await (server.close if conn.requests > 1 else server.healthy)(conn, request)
-
     await fault.serve(*[server.together(64)] * 64, then=close_old_connections)
     client = fault.client()
     await fault.result(fill_pool(client, 64))
@@ -95,9 +97,6 @@ async def test_W04_server_restarts_under_64_idle_connections(fault: Fault, reset
 
 
 async def test_W03_resend_takes_none_of_the_other_stale_connections(fault: Fault):
-    async def close_old_connections(conn: server.Conn, request: server.Request) -> None:
-        await (server.close if conn.requests > 1 else server.healthy)(conn, request)
-
     await fault.serve(*[server.together(4)] * 4, then=close_old_connections)
     client = fault.client()
     await fault.result(fill_pool(client, 4))
