@@ -106,7 +106,7 @@ class Call:
             try:
                 if self._run.error is not None:
                     how = "not sent again" if self._record.attempts else "never sent"
-                    return NoAnswer(self._run.unsent(how))
+                    return NoAnswer(self._run.unsent(how), sent=False)
                 secret = self._state.tokens.kept or await self._fetch_token()
                 if isinstance(secret, TokenProviderError):
                     return NoAnswer(secret)
@@ -227,18 +227,21 @@ class Call:
         if isinstance(reply, NoAnswer) and reply.retry is Retry.STALE and self._may_resend():
             self._resent = True
             reply = await self._exchange(fresh=True)
-        if isinstance(reply, NoAnswer) and isinstance(reply.error, AuthenticationError):
+        if isinstance(reply, NoAnswer) and self._may_renew_token(reply):
             reply = await self._renew_token(reply)
         return reply
 
     def _may_resend(self) -> bool:
         return not self._resent and self._policy.max_attempts > 1
 
+    def _may_renew_token(self, failure: NoAnswer) -> bool:
+        """Return whether the API rejected what this call sent, and there may be a new token."""
+        rejected = failure.sent and isinstance(failure.error, AuthenticationError)
+        return rejected and self._state.tokens.can_refresh and not self._refreshed
+
     async def _renew_token(self, rejected: NoAnswer) -> Reply:
         """Return the reply to a new token, or the rejection if there is no new one."""
         tokens = self._state.tokens
-        if self._refreshed or not tokens.can_refresh:
-            return rejected
         self._refreshed = True
         old = self._record.secret
         new = tokens.kept or await self._fetch_token()

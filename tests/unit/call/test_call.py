@@ -909,6 +909,17 @@ async def test_a_run_that_was_halted_before_a_rejection_keeps_its_reason():
         assert isinstance(run.error, DeadlineExceededError)
 
 
+@pytest.mark.parametrize("token", [TOKEN, Provider()], ids=["text", "provider"])
+async def test_a_call_of_a_run_that_a_rejection_has_halted_sends_nothing(token):
+    run = Run()
+    run.halt(AuthenticationError("rejected", status=401))
+    async with Bench(OK, token=token) as bench:
+        error = await fails(bench, AuthenticationError, run=run)
+        assert error.attempts == 0
+        assert "never sent" in str(error)
+        assert bench.sent == []
+
+
 async def test_a_token_that_can_be_renewed_does_not_halt_the_run():
     run = Run()
     async with Bench(no(401), OK, token=Provider()) as bench:
