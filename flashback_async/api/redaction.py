@@ -37,32 +37,28 @@ def redact(text: str, secret: Secret, limit: int | None = None) -> str:
 
     The tokens that ``secret`` has replaced are hidden too.
     """
-    for earlier in secret.earlier:
-        beyond = None if limit is None else limit + len(secret.reveal()) + _MARGIN
-        text = _redact_one(text, earlier.reveal(), beyond)
-    return _redact_one(text, secret.reveal(), limit)
-
-
-def _redact_one(text: str, token: str, limit: int | None) -> str:
+    tokens = [known.reveal() for known in (secret, *secret.earlier)]
     last = len(text) if limit is None else limit
-    window = text[: last + len(token) + _MARGIN]
-    mark = _mark_for(token.replace("\\", ""))
+    window = text[: last + max(map(len, tokens)) + _MARGIN]
+    cut = len(window) < len(text)
+    mark = _mark_for([token.replace("\\", "") for token in tokens])
     kept, done = [], 0
     try:
-        for start, end in _spans(window, token, cut=len(window) < len(text)):
-            if start >= last:
-                break
-            kept += [window[done:start], mark]
-            done = end
+        spans = sorted(span for token in tokens for span in _spans(window, token, cut=cut))
     except _TooAmbiguous:
         return mark[:limit]
+    for start, end in spans:
+        if start < last and end > done:  # one token may overlap another
+            kept += [window[done:start], mark]
+            done = end
     return "".join([*kept, window[done:last]])[:limit]
 
 
-def _mark_for(token: str) -> str:
-    """Return a mark that cannot form the token together with the text around it."""
+def _mark_for(tokens: list[str]) -> str:
+    """Return a mark that cannot form one of the tokens together with the text around it."""
+    ends = {end for token in tokens for end in token[:1] + token[-1:]}
     marks = ("***", "###", "   ")  # no token holds a space
-    return next(m for m in marks if m not in token and m[0] not in token[:1] + token[-1:])
+    return next(m for m in marks if m[0] not in ends and not any(m in token for token in tokens))
 
 
 def _spans(text: str, token: str, *, cut: bool) -> Iterator[tuple[int, int]]:

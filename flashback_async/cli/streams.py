@@ -19,7 +19,8 @@ def prepare_streams() -> str | None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     if sys.stderr is None:
-        sys.stderr = open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)  # noqa: SIM115
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        sys.stderr = open(nowhere, "w", closefd=False)  # noqa: SIM115 - open until the process ends
     if sys.stdout is None:
         return "standard output is closed"
     sys.stdout, sys.stderr = _prepared(sys.stdout), _prepared(sys.stderr)

@@ -123,3 +123,15 @@ def test_a_text_of_too_many_readings_is_not_shown(text):
 def test_a_page_without_the_token_stays_as_it_is():
     page = '<p style="width:100%">5 &lt; 6 &amp; C:\\temp &nbsp; &copy; %20</p>\n' * 500
     assert redact(page, Secret("canary-9f1c" * 20)) == page
+
+
+@pytest.mark.parametrize("start", range(300, 520, 7))
+def test_replaced_tokens_do_not_uncover_the_end_of_the_current_one(start):
+    secret, token = Secret("Ab+/" * 10), "Ab+/" * 10
+    secret.earlier = (Secret("old-token-1"), Secret("old-token-22"))
+    spelled = "".join(f"\\u{ord(char):04x}" for char in token)
+    text = f"{'old-token-22':x<{start}}{spelled}{'y' * 900}"
+    shown = redact(text, secret, 500)
+    assert "old-token" not in shown
+    assert "\\u" not in shown
+    assert redact("a old-token-1 b old-token-22 c", secret) == "a *** b *** c"
