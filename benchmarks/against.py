@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,17 @@ from benchmarks.measure import paired, spread
 from benchmarks.processes import ROOT
 from benchmarks.report import number, table
 
-PAIRS = 15
+PAIRS = 6
+CASES = (
+    "status.get, 3 nodes",
+    "status.get, 50 nodes",
+    "node_stats.get, 3 nodes",
+    "bucket_stats.list, 100 ids",
+    "status.iter_many, 3 nodes",
+)
 _WORKER = ROOT / "benchmarks" / "against_worker.py"
 
-Costs = dict[str, float]  # CPU microseconds per call, by case
+Blocks = dict[str, list[float]]  # CPU microseconds of a call in each block, by case
 
 
 class Comparison:
@@ -41,43 +50,107 @@ class Comparison:
             "calls": 384,
             "lists": 128,
             "warm_ups": 2,
-            "blocks": 5,
+            "blocks": 24,
         } | sizes
 
-    def run(self, pairs: int = PAIRS) -> dict[str, list[Costs]]:
-        """Return each tree's costs, the n-th of both measured one right after the other."""
-        costs: dict[str, list[Costs]] = {name: [] for name in self.trees}
+    def run(self, pairs: int = PAIRS) -> dict[str, list[Blocks]]:
+        """Return each tree's blocks in each pair of processes, which take turns block by block."""
+        measured: dict[str, list[Blocks]] = {name: [] for name in self.trees}
         with tempfile.TemporaryDirectory() as folder:
+            links = _links(self.trees, Path(folder).resolve())
             bytecode = sys.pycache_prefix or folder
-            for pair in range(pairs):
-                for name in sorted(costs, reverse=pair % 2 == 0):
-                    costs[name].append(self._measure(self.trees[name], bytecode))
-        return costs
+            for _ in range(pairs):
+                with ExitStack() as stack:
+                    workers = {
+                        name: stack.enter_context(_Worker(tree, links[name], bytecode, self._job))
+                        for name, tree in self.trees.items()
+                    }
+                    pair = self._pair(workers)
+                for name, blocks in pair.items():
+                    measured[name].append(blocks)
+        return measured
 
-    def _measure(self, tree: Path, bytecode: str) -> Costs:
+    def _pair(self, workers: dict[str, _Worker]) -> dict[str, Blocks]:
+        pair: dict[str, Blocks] = {name: {} for name in workers}
+        for case in CASES:
+            for _ in range(self._job["warm_ups"]):
+                for worker in workers.values():
+                    worker.block(case)
+            for block in range(self._job["blocks"]):
+                # What one block leaves behind for the next one hits both trees alike.
+                for name in sorted(workers, reverse=block % 2 == 0):
+                    pair[name].setdefault(case, []).append(workers[name].block(case))
+        return pair
+
+
+def _links(trees: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Link to each tree by a path of the same length.
+
+    The length of paths shifts what a process has in memory, and so by a few percent its speed.
+    """
+    links = {name: folder / f"{number}" for number, name in enumerate(trees)}
+    for name, link in links.items():
+        link.symlink_to(trees[name], target_is_directory=True)
+    return links
+
+
+class _Worker:
+    """A process that measures one tree, which it finds under ``link``."""
+
+    def __init__(self, tree: Path, link: Path, bytecode: str, job: dict[str, Any]) -> None:
+        self._tree = tree
+        self._link = link
+        self._job = job
         environment = os.environ | {
-            "PYTHONPATH": str(tree),
+            "PYTHONPATH": str(link),
             "PYTHONSAFEPATH": "1",  # nothing comes from the folder of the script
             # Bytecode is kept, so that no process compiles anew, but not in the other tree.
             "PYTHONPYCACHEPREFIX": bytecode,
             "PYTHONDONTWRITEBYTECODE": "",
         }
-        done = subprocess.run(
+        self._process = subprocess.Popen(
             [sys.executable, str(_WORKER)],
-            input=json.dumps(self._job),
             env=environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        if done.returncode:
-            raise SystemExit(f"{tree}: the measurement failed")
-        result: dict[str, Any] = json.loads(done.stdout)
+
+    def __enter__(self) -> _Worker:
+        package = self._ask(json.dumps(self._job))
         # An editable installation of this tree could come first.
-        if not Path(result["file"]).is_relative_to(tree):
-            raise SystemExit(f"{tree}: measured {result['file']} instead")
-        costs: Costs = result["costs"]
-        return costs
+        if not Path(package).is_relative_to(self._link):
+            self.__exit__()
+            raise SystemExit(f"{self._tree}: measured {package} instead")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def block(self, case: str) -> float:
+        """Run one block of calls and return the CPU microseconds of each."""
+        return float(self._ask(case))
+
+    def _ask(self, line: str) -> str:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+        answer = process.stdout.readline().rstrip("\n")
+        if not answer:
+            self.__exit__()
+            raise SystemExit(f"{self._tree}: the measurement failed")
+        return answer
+
+
+def ratios(this: list[Blocks], other: list[Blocks], case: str) -> list[float]:
+    """Return the ratio of each pair of processes: the median of those of neighbouring blocks."""
+    return [
+        statistics.median(paired(ours[case], theirs[case]))
+        for ours, theirs in zip(this, other, strict=True)
+    ]
 
 
 def verdict(ratios: list[float]) -> str:
@@ -88,21 +161,17 @@ def verdict(ratios: list[float]) -> str:
     return f"{abs(middle - 1) * 100:.1f} % {'more' if middle > 1 else 'less'}"
 
 
-def tell(costs: dict[str, list[Costs]]) -> str:
+def tell(measured: dict[str, list[Blocks]]) -> str:
     """Return the table of a comparison."""
+    this, other = measured["this"], measured["other"]
     lines = []
-    for case in costs["this"][0]:
-        this, other = ([one[case] for one in costs[name]] for name in ("this", "other"))
-        ratios = paired(this, other)
-        low, middle, high = spread(ratios)
-        lines.append(
-            [
-                case,
-                number(spread(this)[1]),
-                number(spread(other)[1]),
-                f"{middle:.3f} [{low:.3f}–{high:.3f}]",
-                verdict(ratios),
-            ]
+    for case in this[0]:
+        found = ratios(this, other, case)
+        low, middle, high = spread(found)
+        absolute = (
+            number(spread([cost for pair in tree for cost in pair[case]])[1])
+            for tree in (this, other)
         )
-    title = f"CPU microseconds per call, and the ratio of {len(costs['this'])} pairs [quartiles]"
+        lines.append([case, *absolute, f"{middle:.3f} [{low:.3f}–{high:.3f}]", verdict(found)])
+    title = f"CPU microseconds per call, and the ratio of {len(this)} pairs [quartiles]"
     return table(title, ["", "this tree", "other tree", "this ÷ other", "this tree costs"], lines)

@@ -1,4 +1,7 @@
-"""Measure the calls of one tree: a job as JSON in, the CPU microseconds of its calls as JSON out.
+"""Measure the calls of one tree, one block of calls for each line that arrives.
+
+The first line in is the job as JSON; the first line out is the file of the package that is
+measured. Then each line in names a case, and each line out is what one call of a block cost.
 
 It runs as a script with the tree in PYTHONPATH. The tree may be an older one, so it imports nothing
 but public names of ``flashback_async``, and nothing of ``benchmarks``.
@@ -9,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -25,16 +27,16 @@ Run = Callable[[Iterable[Any]], Awaitable[None]]
 
 
 def main() -> None:
-    job: Job = json.load(sys.stdin)
+    job: Job = json.loads(sys.stdin.readline())
     # glibc then keeps blocks of this size, as it does in most programs sooner or later.
     block = bytearray(8 * 2**20)
     del block
-    costs = asyncio.run(measure(job))
-    print(json.dumps({"file": flashback_async.__file__, "costs": costs}))
+    print(flashback_async.__file__, flush=True)
+    asyncio.run(measure(job))
 
 
-async def measure(job: Job) -> dict[str, float]:
-    """Return the median cost of a call in each case."""
+async def measure(job: Job) -> None:
+    """Run a block of the case that each line names, and write the CPU microseconds of a call."""
     ids = map(job["id_template"].format, count())
     limits = Limits(max_concurrency=job["at_once"])
     async with (
@@ -42,9 +44,9 @@ async def measure(job: Job) -> dict[str, float]:
         FlashbackClient(job["token"], base_url=job["many_nodes"], limits=limits) as many,
     ):
         cases = cases_of(few, many, date.fromisoformat(job["day"]), job["at_once"])
-        return {
-            name: await _median(run, keys_of(name, ids, job), job) for name, run in cases.items()
-        }
+        # Nothing is under way between two blocks, so the loop may wait here.
+        for name in map(str.rstrip, sys.stdin):
+            print(await cost_of(cases[name], keys_of(name, ids, job)), flush=True)
 
 
 def cases_of(
@@ -80,25 +82,19 @@ def cases_of(
     }
 
 
-def keys_of(name: str, ids: Iterator[str], job: Job) -> Iterator[list[Any]]:
-    """Yield the keys of one block after another, none of them twice."""
-    while True:
-        if "list" in name:
-            yield [list(islice(ids, job["ids_in_list"])) for _ in range(job["lists"])]
-        else:
-            yield list(islice(ids, job["calls"]))
+def keys_of(name: str, ids: Iterator[str], job: Job) -> list[Any]:
+    """Return the keys of the next block, none of which was asked for before."""
+    if "list" in name:
+        return [list(islice(ids, job["ids_in_list"])) for _ in range(job["lists"])]
+    return list(islice(ids, job["calls"]))
 
 
-async def _median(run: Run, blocks: Iterator[list[Any]], job: Job) -> float:
-    for keys in islice(blocks, job["warm_ups"]):
-        await run(keys)
-    costs = []
-    for keys in islice(blocks, job["blocks"]):
-        gc.collect()
-        began = time.process_time()
-        await run(keys)
-        costs.append((time.process_time() - began) / len(keys) * 1e6)
-    return statistics.median(costs)
+async def cost_of(run: Run, keys: list[Any]) -> float:
+    """Run one block of calls and return the CPU microseconds of each."""
+    gc.collect()
+    began = time.process_time()
+    await run(keys)
+    return (time.process_time() - began) / len(keys) * 1e6
 
 
 if __name__ == "__main__":

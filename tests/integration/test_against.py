@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from benchmarks.against import ROOT, Comparison, tell
+from benchmarks.against import CASES, ROOT, Comparison, tell
 from benchmarks.processes import server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks need POSIX")
 
-SIZES = {"at_once": 2, "ids_in_list": 2, "calls": 4, "lists": 2, "warm_ups": 1, "blocks": 1}
+SIZES = {"at_once": 2, "ids_in_list": 2, "calls": 4, "lists": 2, "warm_ups": 1, "blocks": 2}
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,12 @@ def other(tmp_path):
 
 def test_both_trees_are_measured_in_every_case(ports, other):
     files = set(other.rglob("*"))
-    costs = Comparison(other, ports, **SIZES).run(pairs=1)
-    assert {name: len(found) for name, found in costs.items()} == {"this": 1, "other": 1}
-    assert all(cost > 0 for found in costs.values() for cost in found[0].values())
-    assert set(costs["this"][0]) == set(costs["other"][0])
-    assert tell(costs).count("[") == 1 + len(costs["this"][0])
+    measured = Comparison(other, ports, **SIZES).run(pairs=1)
+    assert {name: len(pairs) for name, pairs in measured.items()} == {"this": 1, "other": 1}
+    for pairs in measured.values():
+        assert list(pairs[0]) == list(CASES)
+        assert all(len(costs) == 2 and min(costs) > 0 for costs in pairs[0].values())
+    assert tell(measured).count("[") == 1 + len(CASES)
     assert set(other.rglob("*")) == files  # the other tree is left as it was
 
 
