@@ -143,6 +143,15 @@ class FlashbackClient:
         )
         return view
 
+    @property
+    def pace(self) -> float | None:
+        """The requests a second at which the client sends now, because the server throttles.
+
+        None while the server does not. The client learns the rate from the server's answers, so it
+        changes. Views have that of their client; any thread may ask.
+        """
+        return self._caller.state.pace
+
     async def close(self) -> None:
         """Close every connection; calls in flight end with ``ClientClosedError``.
 

@@ -82,7 +82,8 @@ class RetryPolicy:
             request, whatever the answer (a token refresh excepted).
         backoff_base: Seconds, from 0 to 1e9. The first back-off is drawn from 0 to this, the
             next from 0 to twice this, and so on.
-        throttle_base: The same after a 429 without a usable ``Retry-After``.
+        throttle_base: The same after a 429 without a usable ``Retry-After``. A throttled key of a
+            bulk run is sent again after a time from 0 to this, at no cost, as often as it takes.
         backoff_max: Seconds, from 0 to 1e9, that no back-off exceeds.
         max_retry_after: Seconds, from 0 to 1e9. A longer ``Retry-After`` ends the call at once.
 

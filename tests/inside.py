@@ -21,7 +21,7 @@ def admission(client):
 
 def active(client):
     """Return how many slots are held."""
-    return admission(client).flow.active
+    return admission(client).active
 
 
 def budget(client):

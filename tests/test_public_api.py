@@ -285,7 +285,7 @@ def test_a_client_has_the_three_resources():
     assert isinstance(client.node_stats, NodeStatsResource)
     assert isinstance(client.status, StatusResource)
     public = {name for name in dir(client) if not name.startswith("_")}
-    assert public == {"bucket_stats", "close", "node_stats", "status", "with_options"}
+    assert public == {"bucket_stats", "close", "node_stats", "pace", "status", "with_options"}
 
 
 @pytest.mark.parametrize(

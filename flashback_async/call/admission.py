@@ -1,4 +1,4 @@
-"""Admission: the slots, the rate limit, and the pause that the server asked for."""
+"""Admission: the slots, the rate limit, the learned pace, and the pause the server asked for."""
 
 from __future__ import annotations
 
@@ -8,86 +8,84 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
+from flashback_async.call.pace import Pace
+from flashback_async.run import SINGLE_CALL, Run
 from flashback_async.values import Clock
 
 # Obeying a pause costs no attempt: pauses of a microsecond would make an endless loop.
 _SHORTEST_PAUSE = 0.1
-
-
-class Flow:
-    """The number of calls that may send at once, and the moment before which none may.
-
-    A throttled answer halves concurrency, once for all requests that were then in flight. Each
-    full round of answers that are not throttled adds one.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.slots = most  # calls that may send at once now
-        self.active = 0  # calls that are sending
-        self.round = 0  # the round of a request sent now; a throttled answer ends a round
-        self.opens_at = 0.0  # no call sends before this moment
-        self._most = most
-        self._window = float(most)
-
-    def has_slot(self) -> bool:
-        return self.active < self.slots
-
-    def take(self) -> None:
-        self.active += 1
-
-    def throttled(self, sent_in: int) -> None:
-        """Record that the server throttled a request sent in that round."""
-        if sent_in == self.round:
-            self.round += 1
-            self._resize(max(1.0, self._window / 2))
-
-    def answered(self) -> None:
-        """Record an answer that does not throttle."""
-        if self.slots < self._most:
-            self._resize(min(float(self._most), self._window + 1 / self._window))
-
-    def _resize(self, window: float) -> None:
-        self._window = window
-        self.slots = int(window)
-
-    def pause(self, now: float, seconds: float) -> bool:
-        """Pause all calls for some seconds; return whether this begins a pause."""
-        begins = self.opens_at <= now
-        self.opens_at = max(self.opens_at, now + max(seconds, _SHORTEST_PAUSE))
-        return begins
+# Seconds after which a request that waits for its turn looks again when that is.
+_LOOKS_AGAIN = 0.25
 
 
 class Admission:
-    """The gate that each request passes: the server's pause, a slot, the rate limit.
+    """The gate that each request passes: the server's pause, a slot, the rate limit, the pace.
 
-    Calls get slots in the order in which they asked. Belongs to one event loop.
+    Calls get slots, and turns at the pace, in the order in which they asked. Belongs to one event
+    loop.
     """
 
     def __init__(self, most: int, max_rate: float | None, clock: Clock) -> None:
-        self.flow = Flow(most)
+        self.pace = Pace(max_rate)
+        self.active = 0  # slots that are taken
+        self._most = most
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._pace = None if max_rate is None else _pace(max_rate)
+        self._limiter = None if max_rate is None else _limiter(max_rate)
+        self._turns = asyncio.Lock()
+        self._opens_at = 0.0  # no request leaves before this moment
+
+    # What the server answers.
+
+    def answered(self, began: float) -> bool:
+        """Record an answer that does not throttle; return whether it ends the pace.
+
+        ``began`` is the moment at which its attempt began.
+        """
+        pace = self.pace
+        if not pace.on:
+            pace.count(began)
+            return False
+        pace.answered(began, self._clock.monotonic())
+        return not pace.on
+
+    def throttled(self, began: float, *, named_time: bool) -> bool:
+        """Record an answer that throttles; return whether it begins the pace.
+
+        ``named_time`` tells that the answer asked for the pause that was just begun.
+        """
+        was_on = self.pace.on
+        opens_at = self._opens_at if named_time else None
+        self.pace.throttled(began, self._clock.monotonic(), opens_at)
+        return self.pace.on is not was_on
+
+    def pause(self, seconds: float) -> bool:
+        """Pause all calls for some seconds; return whether this begins a pause."""
+        now = self._clock.monotonic()
+        begins = self._opens_at <= now
+        self._opens_at = max(self._opens_at, now + max(seconds, _SHORTEST_PAUSE))
+        return begins
 
     def pause_left(self) -> float:
         """Return the seconds until the server's pause is over; 0 or less if there is none."""
-        return self.flow.opens_at - self._clock.monotonic()
+        return self._opens_at - self._clock.monotonic()
+
+    # When requests leave.
 
     def enter_at_once(self) -> bool:
         """Take a slot if the request may leave now; return whether it may."""
-        flow = self.flow
-        if flow.active >= flow.slots or self._waiting or self._pace is not None:
+        if self.active >= self._most or self._waiting or self._limiter is not None or self.pace.on:
             return False
-        if flow.opens_at and self.pause_left() > 0:
+        if self._opens_at and self.pause_left() > 0:
             return False
-        flow.active += 1
+        self.active += 1
         return True
 
-    async def enter(self, patience: Callable[[], float]) -> bool:
+    async def enter(self, patience: Callable[[], float], run: Run = SINGLE_CALL) -> bool:
         """Wait until the request may leave, and take a slot, which ``leave`` returns.
 
         Return False, without a slot, if the server's pause outlasts ``patience``: the seconds
-        that the call can still wait.
+        that the call can still wait. The call of a run that was halted does not wait for a turn.
         """
         while True:
             while (pause := self.pause_left()) > 0:
@@ -95,28 +93,30 @@ class Admission:
                     return False
                 await self._clock.sleep(pause)
             await self._take_slot()
-            if self._pace is not None:
-                await self._keep_pace(self._pace)
+            try:
+                if self._limiter is not None:
+                    await self._limiter.acquire()
+                if self.pace.on:
+                    await self._take_turn(run)
+            except BaseException:
+                self.leave()
+                raise
             if self.pause_left() <= 0:
                 return True
             self.leave()
 
     def leave(self) -> None:
-        """Return the slot, and hand free slots to the calls that have waited longest."""
-        self.flow.active -= 1
-        if self._waiting:
-            self._hand_on()
-
-    def _hand_on(self) -> None:
-        while self._waiting and self.flow.has_slot():
+        """Return the slot, and hand it to the call that has waited longest."""
+        self.active -= 1
+        while self._waiting and self.active < self._most:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                self.flow.take()
+                self.active += 1
                 waiter.set_result(None)
 
     async def _take_slot(self) -> None:
-        if not self._waiting and self.flow.has_slot():
-            self.flow.take()
+        if not self._waiting and self.active < self._most:
+            self.active += 1
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
@@ -127,19 +127,26 @@ class Admission:
                 self.leave()
             raise
 
-    async def _keep_pace(self, pace: AsyncLimiter) -> None:
-        try:
-            await pace.acquire()
-        except BaseException:
-            self.leave()
-            raise
+    async def _take_turn(self, run: Run) -> None:
+        """Wait for a turn at the pace; give it up once the server asks for a pause."""
+        pace, clock = self.pace, self._clock
+        waited = False
+        async with self._turns:
+            while pace.on and run.error is None and self.pause_left() <= 0:
+                now = clock.monotonic()
+                wait = pace.turn() - now
+                if wait <= 0:
+                    pace.take_turn(now, waited=waited)
+                    return
+                waited = True
+                await clock.sleep(min(wait, _LOOKS_AGAIN))
 
 
-def _pace(max_rate: float) -> AsyncLimiter:
+def _limiter(max_rate: float) -> AsyncLimiter:
     """Return a limiter under which no second sees more than 1.2 times the rate.
 
     Its burst is a tenth of a second's worth, but at least one request. Below 5 requests
-    a second the pace is 5 % slower, so that a late request does not join the next one.
+    a second it is 5 % slower, so that a late request does not join the next one.
     """
     burst = max(1.0, max_rate / 10)
     slack = 1.05 if max_rate < 5 else 1.0

@@ -45,7 +45,6 @@ class Call:
     """
 
     # Defaults for the common case; set on the instance only when a call departs from it.
-    _round = 0
     _resent = False
     _refreshed = False
 
@@ -132,10 +131,11 @@ class Call:
 
     async def _wait_for_admission(self) -> bool:
         """Wait for a slot, the pace and a pause; return whether the pause left time to send."""
-        self._record.phase = Phase.ADMISSION
+        paced = self._loop_state.admission.pace.on
+        self._record.phase = Phase.PACE if paced else Phase.ADMISSION
         asked = self._state.clock.monotonic()
         self._scope.move(None if self._run.waits_apart else self._ends, Cause.TOTAL)
-        admitted = await self._loop_state.admission.enter(self._patience)
+        admitted = await self._loop_state.admission.enter(self._patience, self._run)
         if self._run.waits_apart:
             self._ends += self._state.clock.monotonic() - asked
         return admitted
@@ -153,36 +153,43 @@ class Call:
             self._scope.move(attempt_ends, Cause.ATTEMPT)
         else:
             self._scope.move(self._ends, Cause.TOTAL)
-        self._round = self._loop_state.admission.flow.round
         attempt = Attempt(self._timeout.connect, fresh, now)
         self._record.begin_attempt(attempt, secret)
         return attempt
 
     def _classify(self, response: Response, attempt: Attempt) -> Reply:
-        """Return a response with data as it is, any other as a failure; adapt the flow to it."""
-        flow = self._loop_state.admission.flow
+        """Return a response with data as it is, any other as a failure; adapt the pace to it."""
         if answers.is_data(response.status, response.headers):
-            flow.answered()
+            self._adapt_pace(attempt)
             return response
         attempt.head = response
         failure = answers.interpret(response, self._record.secret, self._state.clock.wall())
         if failure.retry is Retry.THROTTLED:
-            self._throttle(failure)
+            self._throttle(failure, attempt)
         else:
-            flow.answered()
+            # A server at its limit may say no more than that it is not available.
+            self._adapt_pace(attempt, overloaded=response.status == 503)
         if isinstance(failure.error, AuthenticationError):
             self._reject(failure.error)
         return failure
 
-    def _throttle(self, failure: NoAnswer) -> None:
-        """Reduce the client's concurrency, and pause all calls if the server named a time."""
+    def _adapt_pace(self, attempt: Attempt, *, overloaded: bool = False) -> None:
+        """Adapt the pace to an answer that does not throttle this call."""
         admission = self._loop_state.admission
-        admission.flow.throttled(self._round)
-        if not 0 < failure.pause <= self._policy.max_retry_after:
-            return
-        if admission.flow.pause(self._state.clock.monotonic(), failure.pause):
+        if overloaded and admission.pace.on:
+            admission.throttled(attempt.began, named_time=False)
+        elif admission.answered(attempt.began):
+            self._record.log_end_of_pace()
+
+    def _throttle(self, failure: NoAnswer, attempt: Attempt) -> None:
+        """Adapt the pace, and pause all calls if the server named a time."""
+        admission = self._loop_state.admission
+        named_time = 0 < failure.pause <= self._policy.max_retry_after
+        if named_time and admission.pause(failure.pause):
             self._loop_state.transport.recall()
             self._record.log_pause(admission.pause_left())
+        if admission.throttled(attempt.began, named_time=named_time):
+            self._record.log_pace(admission.pace.rate)
 
     def _reject(self, error: AuthenticationError) -> None:
         """Record that the token was rejected, and halt a run if the token cannot be renewed."""
@@ -205,10 +212,11 @@ class Call:
             return reply
         if reply.retry is Retry.NEVER:
             return reply
+        admission = self._loop_state.admission
         retries = Retries(self._policy, budget, self._state.clock, self._time_left, self._patience)
         try:
-            while (wait := retries.next_wait(reply, record.attempts)) is not None:
-                record.log_retry(reply, wait or max(0.0, self._loop_state.admission.pause_left()))
+            while (wait := self._next_wait(retries, reply)) is not None:
+                record.log_retry(reply, wait or max(0.0, admission.pause_left()))
                 await self._state.clock.sleep(wait)
                 reply = await self._repeat_for_free(await self._exchange())
                 if isinstance(reply, Response):
@@ -221,6 +229,16 @@ class Call:
             paused = self._outlasted_by_pause()
             return reply if isinstance(reply.error, RateLimitError) else paused
         return reply
+
+    def _next_wait(self, retries: Retries, failure: NoAnswer) -> float | None:
+        """Return the seconds before the next attempt; None ends the call."""
+        if not self._run.waits_apart or failure.retry is not Retry.THROTTLED:
+            return retries.next_wait(failure, self._record.attempts)
+        wait = retries.next_wait_in_run(failure, paced=self._loop_state.admission.pace.on)
+        if wait is not None:
+            self._ends = self._state.clock.monotonic() + wait + self._timeout.total
+            self._scope.move(self._ends, Cause.TOTAL)
+        return wait
 
     async def _repeat_for_free(self, reply: Reply) -> Reply:
         """Repeat, without a back-off, an exchange on a dead connection or with an old token."""

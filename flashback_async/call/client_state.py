@@ -30,6 +30,13 @@ class ClientState:
         self._borrowed = borrowed
         self._closed = False
 
+    @property
+    def pace(self) -> float | None:
+        """The requests a second at which calls are paced; None if they are not."""
+        loop_state = self.loop_state
+        pace = None if loop_state is None else loop_state.admission.pace
+        return pace.rate if pace is not None and pace.on else None
+
     def check_open(self) -> None:
         """Check that the client has not been closed.
 

@@ -27,6 +27,7 @@ class Phase(Enum):
 
     BEGIN = "before it began"
     ADMISSION = "waiting for a slot"
+    PACE = "waiting until the server allows more requests"
     TOKEN = "waiting for the token"
     ATTEMPT = "in an attempt"
     BACKOFF = "between two attempts"
@@ -133,6 +134,16 @@ class CallRecord:
     def log_pause(self, pause: float) -> None:
         text = "%s: rate limited, all calls of the client pause for %.2f s"
         self._log(logging.WARNING, text, pause)
+
+    def log_pace(self, rate: float) -> None:
+        text = (
+            "%s: the server throttles: all calls of the client are paced, first at %.3g requests/s"
+        )
+        self._log(logging.WARNING, text, rate)
+
+    def log_end_of_pace(self) -> None:
+        text = "%s: the server no longer throttles: calls are not paced any more"
+        self._log(logging.INFO, text)
 
     def log_rejected_token(self, error: FlashbackError) -> None:
         self._log(logging.WARNING, "%s: token rejected", error=error)

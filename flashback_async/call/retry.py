@@ -14,6 +14,8 @@ _CAPACITY = 500
 _TRANSIENT_COST = 14
 _THROTTLED_COST = 5
 _REWARD = 5
+# Under a learned pace, chance refuses no key of a run so many times in a row.
+_MOST_REFUSALS = 30
 
 
 class Budget:
@@ -64,11 +66,13 @@ class Retries:
         self.stopped_by_budget = False
         self._policy = policy
         self._budget = budget
+        self._clock = clock
         self._time_left = time_left
         self._patience = patience
         self._paid = 0  # tokens, for all retries of the call
         self._last_cost = 0
         self._sent_before = 0  # attempts sent when the last retry was paid for
+        self._refusals = 0  # throttled answers to a key of a run
         self._retrying = tenacity.Retrying(
             retry=_IS_RETRYABLE,
             wait=_FullJitter(policy, clock),
@@ -87,10 +91,10 @@ class Retries:
         Obeying a pause costs neither attempts nor tokens: it returns 0, because admission waits
         for the end of the pause. ``sent`` is the number of attempts sent so far.
         """
-        if self._policy.max_attempts == 1 or failure.pause > self._policy.max_retry_after:
+        if not self._may_go_on(failure):
             return None
         if failure.pause:
-            return None if failure.pause >= self._patience() else 0.0
+            return 0.0
         self._state.set_result(failure)
         action = self._retrying.iter(self._state)
         if not isinstance(action, tenacity.DoSleep):
@@ -101,6 +105,28 @@ class Retries:
         self._paid += self._last_cost
         self._sent_before = sent
         return float(action)
+
+    def next_wait_in_run(self, failure: NoAnswer, *, paced: bool) -> float | None:
+        """Return the seconds before a throttled key of a run is sent again; None ends its call.
+
+        It costs neither attempts nor tokens. Under a pace, admission waits; without one, chance
+        spreads the keys that were refused together.
+        """
+        if not self._may_go_on(failure):
+            return None
+        self._refusals += 1
+        if self._refusals == _MOST_REFUSALS:
+            failure.error._remark(f"throttled {_MOST_REFUSALS} times")
+            return None
+        if paced:
+            return 0.0
+        return self._clock.uniform(0.0, min(self._policy.throttle_base, self._policy.backoff_max))
+
+    def _may_go_on(self, failure: NoAnswer) -> bool:
+        """Return whether the policy permits another attempt, and a pause leaves time for it."""
+        if self._policy.max_attempts == 1 or failure.pause > self._policy.max_retry_after:
+            return False
+        return not failure.pause or failure.pause < self._patience()
 
     def settle(self, sent: int, *, succeeded: bool) -> None:
         """Deposit the cost of all retries after a success, else that of a retry not sent."""

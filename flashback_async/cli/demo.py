@@ -43,7 +43,8 @@ async def _explore(buckets: int, *, shows_bar: bool) -> Findings:
 
             served, started = sandbox.requests, time.monotonic()
             inventory = [*(bucket.bucket_id for bucket in stats), *old]
-            with progress(shown=shows_bar, total=len(inventory)) as step:
+            bar = progress(shown=shows_bar, total=len(inventory), pace=lambda: client.pace)
+            with bar as step:
                 async with aclosing(client.status.iter_many(inventory)) as outcomes:
                     async for outcome in outcomes:
                         findings.outcomes.append(outcome)

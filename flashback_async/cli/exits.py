@@ -79,6 +79,7 @@ class Tally:
         first_failures: The first few, for a list of them.
         rejection: The error of the first key whose token was rejected.
         cut_off: The error of the first key that the deadline left no time for.
+        pace: Requests a second, at the end, if the API throttled the run; else None.
     """
 
     def __init__(self, deadline: Deadline) -> None:
@@ -87,6 +88,7 @@ class Tally:
         self.first_failures: list[Outcome[Any, Any]] = []
         self.rejection: AuthenticationError | None = None
         self.cut_off: FlashbackError | None = None
+        self.pace: float | None = None
         self.deadline = deadline
 
     @property

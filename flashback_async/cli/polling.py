@@ -100,13 +100,15 @@ async def _write_all(
             outcomes = _as_outcomes(listed, tally.deadline)
         else:
             outcomes = poll.ask(client, ids, tally.deadline.left())
-        with progress(shown=options.shows_bar, total=_total(poll, ids)) as step:
+        bar = progress(shown=options.shows_bar, total=_total(poll, ids), pace=lambda: client.pace)
+        with bar as step:
             async with aclosing(_with_unsent(outcomes, poll, ids, tally)) as every:
                 async for outcome in every:
                     tally.count(outcome)
                     step()
                     await writer.add(outcome)
         await writer.drain()
+        tally.pace = client.pace
 
 
 def _total(poll: _Poll, ids: Ids) -> int | None:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error: count, rate and remaining time."""
+"""A progress bar on standard error: count, rate, remaining time, and the pace if there is one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(*, shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
+def progress(
+    *, shown: bool, total: int | None, pace: Callable[[], float | None]
+) -> Iterator[Callable[[], None]]:
     """Draw a bar, if standard error is a terminal; yields the function to call at each step.
 
     Args:
         shown: Whether a bar is wanted.
         total: How many steps there will be; None if that is unknown.
+        pace: Returns the requests a second that the server allows; None while it does not throttle.
     """
     if not (shown and sys.stderr.isatty()):
         yield _no_step
         return
-    bar = _make_bar()
+    bar = _make_bar(pace)
     task = bar.add_task("", total=total)
     with bar:
         yield lambda: bar.advance(task)
@@ -32,10 +35,11 @@ def _no_step() -> None:
     """Do nothing, because no bar is drawn."""
 
 
-def _make_bar() -> Progress:
+def _make_bar(pace: Callable[[], float | None]) -> Progress:
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
     from rich.text import Text
 
+    from flashback_async.cli import text
     from flashback_async.cli.grid import make_console
 
     class Count(ProgressColumn):
@@ -48,11 +52,17 @@ def _make_bar() -> Progress:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f}/s", style="cyan")
 
+    class Pace(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            rate = pace()
+            return Text("" if rate is None else f"throttled to {text.rate(rate)}", style="yellow")
+
     return Progress(
         BarColumn(),
         Count(),
         Rate(),
         TimeRemainingColumn(compact=True),
+        Pace(),
         console=make_console(stderr=True),
         transient=True,
         # The bar leaves standard output alone, which is for data and may be a file.

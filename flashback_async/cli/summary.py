@@ -20,6 +20,8 @@ def write(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool, unread: bo
         unread: Standard input may hold ids that were never read.
     """
     code = tally.code()
+    if tally.pace is not None and not (quiet and code is Exit.OK):
+        say(f"the API throttled the run, at the end to {text.rate(tally.pace)}")
     if code is Exit.OK:
         if in_full and not quiet:
             say(f"{_asked(tally, view)} in {text.seconds(tally.deadline.elapsed)}")

@@ -60,6 +60,11 @@ def seconds(number: float) -> str:
     return f"{shown} s"
 
 
+def rate(number: float) -> str:
+    """Return requests a second, rounded."""
+    return f"{number:,.0f}/s" if number >= 10 else f"{number:.2g}/s"
+
+
 def age(moment: datetime | None, now: datetime) -> str:
     """Return how long ago a moment was, or its date if that is more than a month."""
     if moment is None:

@@ -500,7 +500,7 @@ async def leave_nothing(fault: Fault, play: Play, before: set[asyncio.Task[objec
         await asyncio.sleep(0)
     assert not left()
     if pool is not None:
-        assert pool.admission.flow.active == 0
+        assert pool.admission.active == 0
         assert not inside.callers_waiting(play.client)
         assert not pool.timer.scopes
         fetch = inside.fetch_in_flight(play.client)

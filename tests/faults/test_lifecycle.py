@@ -279,7 +279,7 @@ async def in_the_queue(fault: Fault) -> FlashbackClient:
     client = fault.client(limits=Limits(max_concurrency=1))
     await client.status.get("first")
     admission = inside.admission(client)
-    admission.flow.take()
+    admission.active += 1
     asyncio.get_running_loop().call_later(0.2, admission.leave)
     return client
 

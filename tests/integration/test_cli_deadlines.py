@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import threading
 
@@ -136,16 +137,35 @@ async def test_a_pause_of_the_api_that_outlasts_the_deadline_is_exit_code_5(argu
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(("more", "told"), [((), True), (("--quiet",), False)])
+async def test_a_run_that_was_throttled_says_to_which_rate(more, told):
+    async with throttled(retry_after=0.1, times=1) as base_url:
+        env = environment(FLASHBACK_TOKEN="x", FLASHBACK_BASE_URL=base_url)
+        result = await flashback("status", "a", *more, env=env)
+    assert result.code == 0
+    assert list(records(result)) == ["a"]
+    assert result.err == ("the API throttled the run, at the end to 10/s\n" if told else "")
+
+
 @contextlib.asynccontextmanager
-async def throttled():
-    """Serve an API that asks everyone to wait for half a minute."""
+async def throttled(*, retry_after=30, times=math.inf):
+    """Serve an API that asks everyone to wait, so many times; then it tells of bucket a."""
+    refusals = 0
+
+    def reply():
+        nonlocal refusals
+        refusals += 1
+        if refusals <= times:
+            head = f"HTTP/1.1 429 Too Many Requests\r\nRetry-After: {retry_after}\r\n"
+            return f"{head}Content-Length: 0\r\n\r\n"
+        body = '{"bucketId": "a", "nodeStatus": []}'
+        return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}"
 
     async def answer(reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 await reader.readuntil(b"\r\n\r\n")
-                head = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 30\r\n"
-                writer.write(head + b"Content-Length: 0\r\n\r\n")
+                writer.write(reply().encode())
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)

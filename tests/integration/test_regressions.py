@@ -38,7 +38,7 @@ from flashback_async import (
     TokenProviderError,
     fan_out,
 )
-from flashback_async.call.admission import Flow
+from flashback_async.call.admission import Admission
 from flashback_async.call.auth import TokenSource
 from flashback_async.sandbox import Sandbox
 from tests import inside
@@ -609,11 +609,11 @@ async def test_no_request_leaves_once_a_pause_or_a_rejected_token_is_known(
     at_once = 16
     known = []
     late = []
-    pause, reject, send = Flow.pause, TokenSource.reject, aiohttp.ClientRequest.send
+    pause, reject, send = Admission.pause, TokenSource.reject, aiohttp.ClientRequest.send
 
-    def note_pause(self, now, seconds):
-        begins = pause(self, now, seconds)
-        known.append(self.opens_at)
+    def note_pause(self, seconds):
+        begins = pause(self, seconds)
+        known.append(time.monotonic() + self.pause_left())
         return begins
 
     def note_rejection(self, secret):
@@ -629,7 +629,7 @@ async def test_no_request_leaves_once_a_pause_or_a_rejected_token_is_known(
         refusal = response(status, {"message": "no"}, headers)
         await (conn.send(refusal) if "bucket-7/" in request.target else healthy(conn, request))
 
-    monkeypatch.setattr(Flow, "pause", note_pause)
+    monkeypatch.setattr(Admission, "pause", note_pause)
     monkeypatch.setattr(TokenSource, "reject", note_rejection)
     monkeypatch.setattr(aiohttp.ClientRequest, "send", note_late)
     ids = [f"bucket-{n}" for n in range(4 * at_once)]

@@ -1,6 +1,6 @@
 """Property tests run in virtual time, as the unit tests do."""
 
-from tests.unit.support import VirtualLoop
+from benchmarks.virtual_time import VirtualLoop
 
 
 def pytest_asyncio_loop_factories(config, item):

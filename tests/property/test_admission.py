@@ -1,74 +1,13 @@
-"""The flow of admissions, and the queue for slots, against simple models of them."""
+"""The queues of admission, for slots and for turns, against simple models of them."""
 
 import asyncio
 import math
 
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flashback_async.call.admission import Admission, Flow
+from flashback_async.call.admission import Admission
 from tests.unit.support import LoopClock, now
-
-
-class FlowMachine(RuleBasedStateMachine):
-    """A model of slots, rounds and the pause, as plain as possible."""
-
-    @initialize(most=st.integers(1, 200))
-    def begin(self, most):
-        self.flow = Flow(most)
-        self.most = self.window = most
-        self.round = 0
-        self.sent = []  # the round of each request in flight
-        self.opens_at = 0.0
-        self.now = 0.0
-
-    @precondition(lambda self: self.flow.has_slot())
-    @rule()
-    def send(self):
-        self.flow.take()
-        self.sent.append(self.flow.round)
-
-    @precondition(lambda self: self.sent)
-    @rule(
-        pick=st.randoms(use_true_random=False), kind=st.sampled_from(["clean", "throttled", "lost"])
-    )
-    def answer(self, pick, kind):
-        sent_in = self.sent.pop(pick.randrange(len(self.sent)))
-        self.flow.active -= 1
-        if kind == "clean":
-            self.flow.answered()
-            self.window = min(self.most, self.window + 1 / self.window)
-        elif kind == "throttled":
-            self.flow.throttled(sent_in)
-            if sent_in == self.round:
-                self.round += 1
-                self.window = max(1, self.window / 2)
-
-    @rule(seconds=st.floats(0.001, 100))
-    def pause(self, seconds):
-        begins = self.flow.pause(self.now, seconds)
-        assert begins == (self.opens_at <= self.now)
-        self.opens_at = max(self.opens_at, self.now + max(seconds, 0.1))
-
-    @rule(seconds=st.floats(0, 200))
-    def wait(self, seconds):
-        self.now += seconds
-
-    @invariant()
-    def agrees(self):
-        if not hasattr(self, "flow"):
-            return
-        flow = self.flow
-        assert flow.slots == math.floor(self.window) or abs(self.window - round(self.window)) < 1e-9
-        assert 1 <= flow.slots <= self.most
-        assert flow.active == len(self.sent)
-        assert flow.has_slot() == (flow.active < flow.slots)
-        assert flow.round == self.round
-        assert flow.opens_at == self.opens_at
-
-
-TestFlow = FlowMachine.TestCase
 
 steps = st.lists(
     st.one_of(
@@ -98,7 +37,7 @@ async def test_whatever_happens_no_slot_is_lost_and_none_is_given_twice(script, 
             return
         assert gate.pause_left() <= 0, "let in during a pause"
         inside.add(number)
-        assert gate.flow.active >= len(inside)
+        assert gate.active >= len(inside)
         assert len(inside) <= most
         entered.append(number)
         try:
@@ -115,14 +54,14 @@ async def test_whatever_happens_no_slot_is_lost_and_none_is_given_twice(script, 
         elif what == "wait":
             await asyncio.sleep(value)
         elif what == "pause":
-            gate.flow.pause(now(), value)
+            gate.pause(value)
         elif what == "throttle":
-            gate.flow.throttled(gate.flow.round)
+            gate.throttled(now(), named_time=False)
         elif what == "clean":
-            gate.flow.answered()
+            gate.answered(now())
     if tasks:
         await asyncio.wait(tasks)
-    assert gate.flow.active == 0
+    assert gate.active == 0
     cancelled = {n for n, task in enumerate(tasks) if task.cancelled()}
     for number, task in enumerate(tasks):
         if number not in cancelled:
@@ -130,8 +69,8 @@ async def test_whatever_happens_no_slot_is_lost_and_none_is_given_twice(script, 
             assert (number in entered) is not (number in refused)
     # Slots are as many as there were before.
     await asyncio.sleep(max(0.0, gate.pause_left()))
-    if rate is None:
-        for _ in range(gate.flow.slots):
+    if rate is None and not gate.pace.on:
+        for _ in range(most):
             assert gate.enter_at_once()
         assert not gate.enter_at_once()
 
@@ -152,7 +91,7 @@ async def test_slots_go_to_those_who_wait_in_the_order_of_asking(most, stays):
 
 
 @given(st.floats(0.5, 60), st.integers(1, 30))
-async def test_no_second_sees_more_than_1_2_times_the_pace_and_none_sees_much_less(rate, count):
+async def test_no_second_sees_more_than_1_2_times_the_rate_and_none_sees_much_less(rate, count):
     gate = Admission(1000, rate, LoopClock())
     times = []
     for _ in range(count):

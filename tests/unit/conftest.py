@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.support import VirtualLoop
+from benchmarks.virtual_time import VirtualLoop
 
 _HERE = Path(__file__).parent
 _REAL_TIME = {_HERE / "sandbox", _HERE / "cli"}

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import selectors
 from types import SimpleNamespace
 
 from flashback_async.call.auth import token_source
@@ -18,69 +17,6 @@ from flashback_async.values import NoAnswer, Response, Retry, Secret
 
 TOKEN = "canary-9f1c"
 NOON = 1_705_320_000.0  # 2024-01-15T12:00:00Z
-
-
-class _Skipping(selectors.DefaultSelector):
-    """Skips to the next timer instead of waiting for it."""
-
-    loop = None
-    busy = 0
-
-    def select(self, timeout=None):
-        events = super().select(0)
-        if events or timeout == 0:
-            self.busy += 1
-            if self.busy > 100:  # somebody polls, and counts on time to pass meanwhile
-                self.loop.now += 1e-6
-            return events
-        self.busy = 0
-        if self.loop.threads:
-            return super().select(20)
-        if timeout is None:
-            raise AssertionError("every task waits for something that will never happen")
-        self.loop.now += timeout
-        return events
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only, and at once, when there is nothing to do.
-
-    Whatever waits in it is exact to the nanosecond and costs no time. A test that would hang fails.
-    """
-
-    def __init__(self):
-        self.now = 1000.0
-        self.threads = 0
-        selector = _Skipping()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self):
-        return self.now
-
-    @property
-    def timers(self):
-        """The timers that are still to fire."""
-        return [handle for handle in self._scheduled if not handle.cancelled()]
-
-    def call_at(self, when, callback, *args, context=None):
-        # A timer that rounding has put a hair ahead must not stand still there.
-        if self.now < when < self.now + 1e-6:
-            when = self.now + 1e-6
-        return super().call_at(when, callback, *args, context=context)
-
-    def run_in_executor(self, executor, func, *args):
-        future = super().run_in_executor(executor, func, *args)
-        self.threads += 1
-        future.add_done_callback(self._thread_ended)
-        return future
-
-    def _thread_ended(self, _):
-        self.threads -= 1
-
-    async def shutdown_default_executor(self, *args, **kwargs):
-        self.threads += 1
-        await super().shutdown_default_executor(*args, **kwargs)
 
 
 class LoopClock:

@@ -232,7 +232,7 @@ class Fault:
                 continue
             counts = {
                 "connections acquired": len(inside.connections_in_use(client)),
-                "slots held": pool.admission.flow.active,
+                "slots held": pool.admission.active,
                 "calls in the queue": inside.callers_waiting(client),
                 "deadlines": len(pool.timer.scopes),
             }

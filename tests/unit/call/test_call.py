@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from flashback_async.api.wire import decode_status
+from flashback_async.call.caller import Caller
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import (
     APIError,
@@ -58,8 +59,11 @@ def stale():
     return lost(ConnectionLostError("the connection was closed"), stale=True)
 
 
-async def call(bench, decode=json.loads, run=SINGLE_CALL, request=ASK):
-    return await bench.caller.call(request, decode, run)
+async def call(bench, decode=json.loads, run=SINGLE_CALL, request=ASK, policy=None):
+    caller = bench.caller
+    if policy is not None:
+        caller = Caller(bench.state, caller.timeout, policy)
+    return await caller.call(request, decode, run)
 
 
 async def fails(bench, kind, **kwargs):
@@ -103,7 +107,7 @@ async def test_a_call_sends_one_request_and_gives_the_decoded_answer():
         assert not sent.fresh
         assert sent.connect == 5.0
         assert bench.script.opened == 1
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
     assert bench.script.closed
 
 
@@ -117,7 +121,7 @@ async def test_a_call_leaves_no_timer_that_keeps_the_client_busy():
 async def test_the_slot_is_given_back_before_the_answer_is_decoded():
     active = []
     async with Bench(OK) as bench:
-        await call(bench, lambda body: active.append(bench.admission.flow.active))
+        await call(bench, lambda body: active.append(bench.admission.active))
     assert active == [0]
 
 
@@ -322,7 +326,7 @@ async def test_the_total_time_ends_a_call_in_the_middle_of_an_attempt():
         for part in ("4 s", "in attempt 1", "phase headers", "status.get 'b'"):
             assert part in str(error)
         assert len(bench.sent) == 1
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
 
 
 async def test_the_smaller_of_attempt_and_total_rules():
@@ -378,7 +382,7 @@ async def test_the_timeout_of_the_caller_stays_the_callers():
         with pytest.raises(TimeoutError) as caught:
             await asyncio.wait_for(call(bench), 1)
         assert type(caught.value) is TimeoutError
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
 
 
 @pytest.mark.parametrize("moment", [0, 1, 3.01, 3.05, 3.5, 6.9])
@@ -390,7 +394,7 @@ async def test_cancelling_a_call_at_any_moment_ends_it_once_and_gives_its_slot_b
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
         assert bench.budget in {500, 486, 472}
         bench.script.answers = [OK]
         assert await call(bench) == status_body()
@@ -418,14 +422,15 @@ async def test_a_pause_is_kept_by_every_call_of_the_client():
         await asyncio.sleep(1)
         await asyncio.gather(first, *(call(bench) for _ in range(5)))
         assert bench.script.times[0] == 0
-        assert bench.script.times[1:] == [7] * 6
+        # One after the other, at the pace with which a throttled client begins.
+        assert bench.script.times[1:5] == pytest.approx([7.0, 7.1, 7.2, 7.3])
         assert bench.budget == 500
 
 
 async def test_a_503_with_a_time_is_a_pause_and_without_one_a_transient_failure():
     async with Bench(no(503, retry_after=7), no(503), OK) as bench:
         await call(bench)
-        assert bench.script.times == pytest.approx([0, 7, 7.05])
+        assert bench.script.times == pytest.approx([0, 7, 7.1])  # a back-off, then its turn
 
 
 async def test_pauses_do_not_use_up_attempts():
@@ -467,7 +472,7 @@ async def test_a_gate_that_another_call_closes_further_is_told_with_what_happene
     async with Bench(no(429, retry_after=2), hang, timeout=timeout) as bench:
         task = asyncio.create_task(call(bench))
         await asyncio.sleep(1)
-        bench.admission.flow.pause(now(), 50)
+        bench.admission.pause(50)
         await asyncio.wait([task])
         error = task.exception()
         assert isinstance(error, RateLimitError)
@@ -486,7 +491,7 @@ async def test_a_pause_calls_back_what_has_not_left_yet():
 
 async def test_what_was_called_back_waits_for_the_pause_and_is_then_sent():
     def recalled(request, attempt):
-        bench.admission.flow.pause(now(), 7)
+        bench.admission.pause(7)
         return RECALLED
 
     async with Bench(recalled, OK) as bench:
@@ -517,7 +522,7 @@ async def test_a_call_that_makes_no_retry_earns_nothing():
 @pytest.mark.parametrize("first", [gone(), no(429)])
 async def test_a_retry_that_was_called_back_and_never_sent_costs_nothing(first):
     def recalled(request, attempt):
-        bench.admission.flow.pause(now(), 7)
+        bench.admission.pause(7)
         return RECALLED
 
     async with Bench(first, recalled, OK) as bench:
@@ -533,7 +538,7 @@ async def test_a_retry_that_was_called_back_and_never_sent_costs_nothing(first):
 
 async def test_what_an_earlier_retry_has_cost_stays_spent_where_a_later_one_is_called_back():
     def recalled(request, attempt):
-        bench.admission.flow.pause(now(), 7)
+        bench.admission.pause(7)
         return RECALLED
 
     async with Bench(gone(), no(429, retry_after=1), recalled, OK) as bench:
@@ -548,43 +553,154 @@ async def test_what_an_earlier_retry_has_cost_stays_spent_where_a_later_one_is_c
 
 async def test_what_was_called_back_ends_where_the_pause_outlasts_it():
     def recalled(request, attempt):
-        bench.admission.flow.pause(now(), 7)
+        bench.admission.pause(7)
         return RECALLED
 
     async with Bench(recalled, OK, timeout=Timeout(total=5)) as bench:
         error = await fails(bench, RateLimitError)
         assert error.attempts == 0
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
 
 
-async def test_throttling_halves_how_many_may_send_once_for_a_burst():
-    async with Bench(after(1, no(429, retry_after=5)), limits=Limits(max_concurrency=16)) as bench:
-        calls = [asyncio.create_task(call(bench)) for _ in range(16)]
-        await asyncio.sleep(2)
-        assert bench.admission.flow.slots == 8
-        bench.script.answers = [after(1, OK)]
-        await asyncio.gather(*calls)
-        assert bench.script.most_under_way == 16
-        assert bench.admission.flow.slots > 8
-        assert {round(t, 3) for t in bench.script.times[16:24]} == {6}
-        assert all(t >= 7 for t in bench.script.times[24:])
+# The pace.
 
 
-async def test_any_answer_that_does_not_throttle_lets_concurrency_grow():
-    async with Bench(no(404), limits=Limits(max_concurrency=8)) as bench:
-        bench.admission.flow.throttled(0)
-        assert bench.admission.flow.slots == 4
-        for _ in range(6):
-            await fails(bench, NotFoundError)
-        assert bench.admission.flow.slots == 5
+async def pace(bench):
+    """Make the server throttle until the client is paced, at 10 requests a second."""
+    bench.script.answers = [no(429)]
+    calls = [call(bench, run=Run(), policy=RetryPolicy.none()) for _ in range(3)]
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert bench.admission.pace.on
+    bench.sent.clear()
 
 
-async def test_lost_connections_leave_concurrency_as_it_is():
-    async with Bench(gone(), limits=Limits(max_concurrency=8)) as bench:
-        bench.admission.flow.throttled(0)
+async def test_a_throttled_key_of_a_run_waits_a_random_time_that_costs_nothing():
+    async with Bench(no(429), no(429), OK, share=0.5) as bench:
+        assert await call(bench, run=Run()) == status_body()
+        assert bench.script.times == [0, 0.5, 1.0]
+        assert bench.clock.drawn == [(0.0, 1.0)] * 2
+        assert bench.budget == 500
+
+
+async def test_a_throttled_key_of_a_paced_run_is_sent_again_at_its_turn():
+    async with Bench() as bench:
+        await pace(bench)
+        bench.script.answers = [no(429), no(429), OK]
+        assert await call(bench, run=Run()) == status_body()
+        assert bench.script.times == pytest.approx([0, 0.1, 0.2])
+        assert bench.clock.drawn == []
+
+
+async def test_a_throttled_key_of_a_run_starts_its_time_anew():
+    slow_no = after(2, no(429, retry_after=50))
+    async with Bench(slow_no, slow_no, slow_no, OK, timeout=Timeout(total=3)) as bench:
+        assert await call(bench, run=Run()) == status_body()
+        assert bench.script.times == [0, 52, 104, 156]
+    async with Bench(after(2, no(429)), hang, timeout=Timeout(total=3)) as bench:
+        error = await fails(bench, DeadlineExceededError, run=Run())
+        assert error.elapsed == pytest.approx(2 + 1 + 3, abs=0.1)
+
+
+@pytest.mark.parametrize("refusal", [no(429), no(429, retry_after=1)])
+async def test_a_key_that_is_throttled_30_times_fails(refusal):
+    async with Bench(refusal, timeout=Timeout(total=5)) as bench:
+        error = await fails(bench, RateLimitError, run=Run())
+        assert error.attempts == len(bench.sent) == 30
+        assert "throttled 30 times" in str(error)
+        assert bench.budget == 500
+
+
+async def test_a_key_of_a_run_that_may_send_once_fails_when_it_is_throttled():
+    async with Bench(no(429), OK, retry=RetryPolicy.none()) as bench:
+        error = await fails(bench, RateLimitError, run=Run())
+        assert error.attempts == 1
+
+
+async def test_other_failures_of_a_throttled_key_have_all_their_attempts():
+    async with Bench(gone(), no(429), gone(), no(429), gone(), OK) as bench:
+        error = await fails(bench, ConnectionLostError, run=Run())
+        assert error.attempts == 5
+        assert bench.budget == 500 - 2 * 14
+
+
+async def test_a_single_call_is_throttled_at_the_cost_of_attempts_and_budget():
+    async with Bench(no(429)) as bench:
+        error = await fails(bench, RateLimitError)
+        assert error.attempts == 3
+        assert bench.budget == 490
+
+
+async def test_waiting_for_a_turn_counts_towards_the_total_of_a_single_call():
+    async with Bench(timeout=Timeout(total=2)) as bench:
+        await pace(bench)
+        bench.script.answers = [OK]
+        bench.admission.pace.rate = 0.8
+        first, second = await asyncio.gather(call(bench), call(bench), return_exceptions=True)
+        assert first == status_body()
+        assert isinstance(second, DeadlineExceededError)
+        assert "waiting until the server allows more requests" in str(second)
+        assert len(bench.sent) == 1
+
+
+async def test_waiting_for_a_turn_costs_a_key_of_a_run_no_time():
+    async with Bench(timeout=Timeout(total=2)) as bench:
+        await pace(bench)
+        bench.script.answers = [OK]
+        run = Run()
+        await asyncio.gather(*(call(bench, run=run) for _ in range(60)))
+        assert len(bench.sent) == 60
+
+
+async def test_a_503_without_a_time_counts_for_the_pace_and_is_transient_for_its_call():
+    async with Bench() as bench:
+        await pace(bench)
+        bench.script.answers = [no(503)]
+        error = await fails(bench, ServerError, run=Run())
+        assert error.attempts == 3
+        assert bench.budget == 500 - 2 * 14
+        await fails(bench, ServerError, run=Run())
+        assert bench.admission.pace.rate < 10
+
+
+async def test_an_outage_begins_no_pace():
+    async with Bench(no(503)) as bench:
+        for _ in range(5):
+            await fails(bench, ServerError)
+        assert not bench.admission.pace.on
+
+
+@pytest.mark.parametrize("answered", [OK, no(404), no(500)])
+async def test_whatever_does_not_throttle_is_an_answer_that_was_served(answered):
+    async with Bench(retry=RetryPolicy.none()) as bench:
+        await pace(bench)
+        bench.script.answers = [answered]
+        calls = [call(bench, run=Run()) for _ in range(6)]
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert bench.admission.pace.rate == 20
+
+
+async def test_lost_connections_leave_the_pace_as_it_is():
+    async with Bench(retry=RetryPolicy.none()) as bench:
+        await pace(bench)
+        bench.script.answers = [gone()]
         for _ in range(6):
             await fails(bench, ConnectionLostError)
-        assert bench.admission.flow.slots == 4
+        assert bench.admission.pace.rate == 10
+
+
+async def test_the_beginning_of_a_pace_is_a_warning_and_its_end_is_told(caplog):
+    caplog.set_level(logging.INFO, "flashback_async")
+    async with Bench(retry=RetryPolicy.none()) as bench:
+        await pace(bench)
+        (warning,) = records(caplog, logging.WARNING)
+        assert "paced, first at 10 requests/s" in warning.getMessage()
+        bench.script.answers = [OK]
+        for _ in range(100):
+            await asyncio.sleep(1)
+            await call(bench)
+        (end,) = records(caplog, logging.INFO)
+        assert "not paced any more" in end.getMessage()
+        assert len(records(caplog, logging.WARNING)) == 1
 
 
 async def test_a_date_is_read_against_the_time_of_day():
@@ -673,7 +789,7 @@ async def test_a_provider_that_raises_ends_the_call_with_its_exception_as_the_ca
         assert error.operation == "status.get"
         assert "LookupError" in str(error)
         assert bench.sent == []
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
         await call(bench)
 
 
@@ -781,7 +897,7 @@ async def test_a_bug_in_decoding_is_raised_as_it_is():
     async with Bench(OK) as bench:
         with pytest.raises(ZeroDivisionError):
             await call(bench, lambda body: 1 / 0)
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
 
 
 async def test_a_long_body_is_decoded_in_a_thread_and_a_short_one_is_not():
@@ -864,14 +980,6 @@ async def test_a_bulk_key_waits_for_pauses_longer_than_its_total_time():
         assert bench.script.times == [0, 50, 100, 150]
 
 
-async def test_the_time_between_pauses_still_counts():
-    slow_no = after(2, no(429, retry_after=50))
-    async with Bench(slow_no, timeout=Timeout(total=5)) as bench:
-        error = await fails(bench, DeadlineExceededError, run=Run())
-        assert error.attempts == 3
-        assert error.elapsed == pytest.approx(105, abs=0.1)
-
-
 async def test_a_rejected_token_halts_the_run():
     run = Run()
     async with Bench(no(401), OK) as bench:
@@ -883,7 +991,7 @@ async def test_a_rejected_token_halts_the_run():
         assert later is not run.error
         assert len(bench.sent) == 1
         assert bench.script.recalls == 1
-        assert bench.admission.flow.active == 0
+        assert bench.admission.active == 0
         assert await call(bench, run=Run()) == status_body(), "the next run tries again"
 
 
@@ -942,7 +1050,7 @@ async def test_a_renewed_token_that_is_rejected_halts_the_run():
     [
         ([hang], 1, "in attempt 1, phase headers"),
         ([gone(), hang], 0.02, "between two attempts"),
-        ([no(429, retry_after=20), hang], 1, "waiting for a slot"),
+        ([no(429, retry_after=20), hang], 1, "waiting until the server allows more requests"),
     ],
 )
 async def test_closing_ends_a_call_wherever_it_is(answers, moment, where):
@@ -1043,8 +1151,9 @@ async def test_a_pause_is_a_warning_once(caplog):
     caplog.set_level(logging.WARNING, "flashback_async")
     async with Bench(*[after(1, no(429, retry_after=9))] * 6, OK) as bench:
         await asyncio.gather(*(call(bench) for _ in range(6)))
-    (warning,) = records(caplog, logging.WARNING)
-    assert "9.00 s" in warning.getMessage()
+    pause, pace = records(caplog, logging.WARNING)
+    assert "9.00 s" in pause.getMessage()
+    assert "paced" in pace.getMessage()
 
 
 async def test_a_rejected_token_is_a_warning_once(caplog):

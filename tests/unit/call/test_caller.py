@@ -6,10 +6,11 @@ import os
 
 import pytest
 
+from benchmarks.virtual_time import VirtualLoop
 from flashback_async.call import loop_state as pools
 from flashback_async.errors import ClientClosedError, EventLoopError
 from flashback_async.values import Request
-from tests.unit.support import Bench, VirtualLoop, answer, hang, now, status_body, turns
+from tests.unit.support import Bench, answer, hang, now, status_body, turns
 
 ASK = Request("status.get", "GET", "/bucket/b/status", "b")
 OK = answer(status_body())

@@ -45,6 +45,7 @@ class StandIn:
         self.refusal = None
         self.settings = self.searched_with = self.run_with = None
         self.outcomes = []
+        self.pace = None
 
     def made(self, **settings):
         if self.refusal is not None:

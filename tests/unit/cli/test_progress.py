@@ -33,9 +33,13 @@ def terminal(monkeypatch):
     return screen
 
 
+def unpaced():
+    return None
+
+
 @pytest.mark.parametrize(("total", "count"), [(1_200, "1,200 of 1,200"), (None, "1,200")])
 def test_a_bar_says_how_many_and_leaves_no_trace(terminal, total, count):
-    with progress(shown=True, total=total) as step:
+    with progress(shown=True, total=total, pace=unpaced) as step:
         for _ in range(1_200):
             step()
     drawn = terminal.getvalue()
@@ -44,14 +48,23 @@ def test_a_bar_says_how_many_and_leaves_no_trace(terminal, total, count):
     assert drawn.endswith("\x1b[2K")  # the line is cleared
 
 
+@pytest.mark.parametrize(
+    ("pace", "shown"), [(47.6, "throttled to 48/s"), (0.5, "to 0.5/s"), (1234.5, "to 1,234/s")]
+)
+def test_a_bar_tells_to_which_rate_the_run_is_throttled(terminal, pace, shown):
+    with progress(shown=True, total=2, pace=lambda: pace) as step:
+        step()
+    assert shown in terminal.getvalue()
+
+
 def test_without_a_terminal_nothing_is_drawn(capsys):
-    with progress(shown=True, total=2) as step:
+    with progress(shown=True, total=2, pace=unpaced) as step:
         step()
     assert capsys.readouterr().err == ""
 
 
 def test_unwanted_nothing_is_drawn(terminal):
-    with progress(shown=False, total=2) as step:
+    with progress(shown=False, total=2, pace=unpaced) as step:
         step()
     assert terminal.getvalue() == ""
 
