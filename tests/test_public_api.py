@@ -312,7 +312,7 @@ def test_the_sandbox_has_the_documented_arguments_and_members():
     for name in ("latency", "error_rate", "rate_limit"):
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
     for name in ("token", "base_url", "bucket_ids", "forbidden_ids", "requests"):
-        assert isinstance(vars(Sandbox)[name], property)
+        assert isinstance(getattr(Sandbox, name), property)
     assert str(inspect.signature(Sandbox.set_state)).startswith(
         "(self, bucket_id: 'str', ip: 'str', state: 'str')"
     )

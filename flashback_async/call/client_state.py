@@ -7,7 +7,8 @@ from flashback_async.call.loop_state import LoopState
 from flashback_async.call.retry import Budget
 from flashback_async.config import Limits
 from flashback_async.errors import ClientClosedError, EventLoopError
-from flashback_async.values import Clock, SystemClock, TransportFactory
+from flashback_async.timing import new_timing
+from flashback_async.values import TransportFactory
 
 
 class ClientState:
@@ -24,7 +25,7 @@ class ClientState:
         self.limits = limits
         self.tokens = tokens
         self.budget = Budget()
-        self.clock: Clock = SystemClock()
+        self.clock, self._watch = new_timing()
         self.loop_state: LoopState | None = None
         self._make_transport = make_transport
         self._borrowed = borrowed
@@ -60,7 +61,8 @@ class ClientState:
                 return self.loop_state
             if self._borrowed:
                 raise EventLoopError("the borrowed session belongs to an event loop that is gone")
-        self.loop_state = LoopState(self._make_transport(), self.tokens, self.limits, self.clock)
+        transport = self._watch(self._make_transport())
+        self.loop_state = LoopState(transport, self.tokens, self.limits, self.clock)
         return self.loop_state
 
     async def close(self) -> None:

@@ -105,6 +105,14 @@ def node_stats(ids: Sequence[str] | None, days: Sequence[date], options: Options
     "--error-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of answers that are 503."
 )
 @positive_option("--rate-limit", help="Requests a second; beyond that, it answers 429.")
+@click.option("--healthy", is_flag=True, help="Every node is ONLINE until it is told otherwise.")
+@click.option(
+    "--churn",
+    type=click.FloatRange(0, 3_600),
+    default=0.0,
+    help="How often an hour each node changes its state.",
+)
+@click.option("--control", is_flag=True, help="Let programs tell it over HTTP what goes wrong.")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 takes a free one.")
 def sandbox(**settings: object) -> int:
     """Run a Flashback API on this machine, with a made-up account, until Ctrl-C."""

@@ -13,18 +13,21 @@ from flashback_async.cli.exits import Deadline, Exit
 from flashback_async.cli.messages import say
 from flashback_async.cli.runner import guarded, run_loop
 from flashback_async.sandbox import Sandbox
+from flashback_async.sandbox.control import PREFIX, ControlledSandbox
 
 
 def serve(settings: dict[str, Any]) -> int:
     """Run a sandbox until Ctrl-C or SIGTERM, which both end it with exit code 0.
 
     Args:
-        settings: The arguments of `Sandbox`, which the options of the command are named after.
+        settings: The arguments of `Sandbox`, which the options of the command are named after, and
+            `control`: whether programs can tell it over HTTP what goes wrong.
     """
+    make = ControlledSandbox if settings.pop("control") else Sandbox
 
     def work() -> int:
         try:
-            sandbox = Sandbox(**settings)
+            sandbox = make(**settings)
         except ValueError as error:
             say(f"error: {_naming_option(str(error), settings)}")
             return Exit.USAGE
@@ -69,6 +72,9 @@ def _say_how_to_use(sandbox: Sandbox) -> None:
     if sandbox.bucket_ids:
         say(f"  flashback status {sandbox.bucket_ids[0]}")
     say(f"  flashback status {sandbox.forbidden_ids[0]}   # of another workspace")
+    if isinstance(sandbox, ControlledSandbox):
+        faults = f"{sandbox.base_url}{PREFIX}faults"
+        say(f'  curl {faults} --json \'[{{"fault": "status", "status": 503, "first": 3}}]\'')
     say("Ctrl-C stops the sandbox.")
 
 

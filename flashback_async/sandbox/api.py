@@ -5,15 +5,39 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime
-from http import HTTPStatus
+from threading import RLock
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from flashback_async.sandbox.data import Account, JsonObject
-from flashback_async.sandbox.faults import FailureBook, Throttle, strikes
+from flashback_async.sandbox.answers import (
+    RefusedError,
+    planned,
+    reset,
+    response,
+    send_part,
+    send_slowly,
+    to_json,
+    wait_for_ever,
+)
+from flashback_async.sandbox.faults import (
+    Answer,
+    Cut,
+    Down,
+    Drip,
+    Effect,
+    Hang,
+    Reset,
+    Slow,
+    TokenExpired,
+)
+from flashback_async.sandbox.limits import Throttle, strikes
+from flashback_async.sandbox.log import Exchange, Log
+from flashback_async.sandbox.script import Script, Stage
+from flashback_async.sandbox.world import World
 
 MAX_TARGET = 8_192  # bytes of path and query: what common servers take
 MAX_BODY = 65_536
@@ -25,175 +49,220 @@ _ISO_DAY = re.compile(
 )
 
 
-_MESSAGES = {status.value: status.phrase for status in HTTPStatus} | {
-    400: "Invalid date format",
-    403: "Insufficient permissions",
-    404: "Bucket or user not found",
-}
-
-
-class _RefusedError(Exception):
-    """An error response: `success: false` with a message, by default that of the status."""
-
-    def __init__(
-        self, status: int, message: str | None = None, headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(status)
-        self.status = status
-        self.message = message or _MESSAGES.get(status, "Error")
-        self.headers = headers or {}
-
-
 class Api:
-    """The request handler, which answers from an account and adds the requested faults."""
+    """The request handler, which answers from a world and adds the requested faults.
+
+    ``outage`` is called with the script whose fault takes the whole server down. Other threads
+    change the world only while they hold ``lock``.
+    """
 
     def __init__(
-        self,
-        account: Account,
-        *,
-        seed: int,
-        now: Callable[[], datetime],
-        latency: float,
-        error_rate: float,
-        rate_limit: float | None,
+        self, world: World, *, seed: int, now: Callable[[], datetime], stage: Stage, lock: RLock
     ) -> None:
-        """Keep the account; the other arguments are those of the sandbox."""
+        """Keep the world; the other arguments are those of the sandbox."""
         self.requests = 0
-        self.failures = FailureBook()
-        self.states: dict[int, dict[str, str]] = {}
-        self._account = account
+        self.log = Log()
+        self.latency = 0.0
+        self.error_rate = 0.0
+        self.throttle: Throttle | None = None
+        self.failures: dict[str, Script] = {}  # by bucket, in lower case
+        self.outage: Callable[[Script], None] = lambda script: None
+        self._world = world
         self._seed = seed
         self._now = now
-        self._latency = latency
-        self._error_rate = error_rate
-        self._throttle = None if rate_limit is None else Throttle(rate_limit)
+        self._stage = stage
+        self._lock = lock
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the answer to one request; a mistake in it becomes a documented error."""
-        self.requests += 1
-        number = self.requests
-        try:
-            if self._latency:
-                await asyncio.sleep(self._latency)
-            self._admit(request, number)
-            status, headers, body = 200, {}, await self._route(request)
-        except _RefusedError as refusal:
-            status, headers = refusal.status, refusal.headers
-            body = _json({"success": False, "message": refusal.message})
-        headers["x-request-id"] = f"req-{number:08d}"
-        return web.Response(
-            status=status,
-            body=body,
-            headers=headers,
-            content_type="application/json",
-            charset="utf-8",
-        )
+        exchange = self._receive(request)
+        struck = self._stage.take(exchange)
+        effect = None if struck is None else struck[1].effect
+        match effect:
+            case Hang():
+                await wait_for_ever()
+            case Reset():
+                await reset(request)
+            case Down() if struck is not None:
+                self.outage(struck[0])
+                await wait_for_ever()
+            case Slow(seconds):
+                await asyncio.sleep(seconds)
+        answer = await self._answer(request, exchange, effect)
+        answer.headers["x-request-id"] = f"req-{exchange.number:08d}"
+        exchange.status = answer.status
+        match effect:
+            case Cut(length):
+                await send_part(request, answer, length)
+            case Drip(rate):
+                return await send_slowly(request, answer, rate)
+        return answer
 
-    def _admit(self, request: web.BaseRequest, number: int) -> None:
+    def _receive(self, request: web.BaseRequest) -> Exchange:
+        """Count a request, and write it in the log."""
+        self.requests += 1
+        operation, bucket_id = _operation(request)
+        named = [bucket_id] if bucket_id is not None else _named_in(request)
+        exchange = Exchange(
+            method=request.method,
+            path=request.raw_path,
+            operation=operation,
+            bucket_id=bucket_id,
+            bucket_ids=tuple(map(str.lower, named)),
+            at=time.monotonic(),
+            number=self.requests,
+        )
+        self.log.add(exchange)
+        return exchange
+
+    async def _answer(
+        self, request: web.BaseRequest, exchange: Exchange, effect: Effect | None
+    ) -> web.Response:
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        if isinstance(effect, Answer):
+            return planned(effect)
+        if isinstance(effect, TokenExpired):
+            with self._lock:
+                self._world.rotate_token()
+        try:
+            self._admit(request, exchange)
+            return response(200, await self._route(request, exchange))
+        except RefusedError as refused:
+            return response(refused.status, refused.body, refused.headers)
+
+    def _admit(self, request: web.BaseRequest, exchange: Exchange) -> None:
         if len(request.raw_path) > MAX_TARGET:
-            raise _RefusedError(414)
+            raise RefusedError(414)
         # A second header is a mistake that servers treat differently, so it is refused.
         credentials = request.headers.getall("Authorization", [])
         scheme, _, token = credentials[0].partition(" ") if len(credentials) == 1 else ("", "", "")
-        if scheme.lower() != "bearer" or token != self._account.token:
-            raise _RefusedError(401, headers={"WWW-Authenticate": "Bearer"})
-        if self._throttle is not None:
-            wait = self._throttle.wait(asyncio.get_running_loop().time())
+        if scheme.lower() != "bearer" or token != self._world.token:
+            raise RefusedError(401, headers={"WWW-Authenticate": "Bearer"})
+        if self.throttle is not None:
+            wait = self.throttle.wait(asyncio.get_running_loop().time())
             if wait:
-                raise _RefusedError(429, headers={"Retry-After": str(wait)})
-        if strikes(self._seed, number, self._error_rate):
-            raise _RefusedError(503)
+                raise RefusedError(429, headers={"Retry-After": str(wait)})
+        if strikes(self._seed, exchange.number, self.error_rate):
+            raise RefusedError(503)
 
-    async def _route(self, request: web.BaseRequest) -> bytes:
-        # The path is split before it is decoded, and decoded once: an id may hold %2F or %25.
-        path = request.rel_url.raw_path
-        match [unquote(part) for part in path.split("/")]:
-            case ["", "bucket", "stats"]:
+    async def _route(self, request: web.BaseRequest, exchange: Exchange) -> bytes:
+        match exchange.operation, exchange.bucket_id:
+            case "bucket_stats.list", None:
                 _allow(request, "GET")
-                return await self._list(request.query.getall("bucketId", []))
-            case ["", "bucket", str(bucket_id), "stats"] if bucket_id:
+                return await self._list(request, exchange)
+            case "node_stats.get", str(bucket_id):
                 _allow(request, "POST")
-                return await self._daily(bucket_id, request)
-            case ["", "bucket", str(bucket_id), "status"] if bucket_id:
+                return await self._daily(bucket_id, request, exchange)
+            case "status.get", str(bucket_id):
                 _allow(request, "GET")
-                return self._status(bucket_id)
-        raise _RefusedError(404, "Route not found")
+                self._fail_on_purpose(exchange)
+                with self._lock:
+                    return to_json(self._world.status(self._bucket(bucket_id), self._utc_now()))
+        raise RefusedError(404, "Route not found")
 
-    async def _list(self, values: Sequence[str]) -> bytes:
-        wanted: Sequence[int] = range(len(self._account.bucket_ids))
-        asked = ",".join(values)
+    async def _list(self, request: web.BaseRequest, exchange: Exchange) -> bytes:
+        with self._lock:
+            wanted = self._world.numbers()
         # An empty value means no filter, as on a server that tests whether the value is truthy.
         # The vendor's client never sends one, so nothing depends on a stricter reading.
-        if asked:
-            ids = asked.split(",")
-            self._fail_on_purpose(ids)
-            if any(map(self._account.is_forbidden, ids)):
-                raise _RefusedError(403)
+        if named := _named_in(request):
+            self._fail_on_purpose(exchange)
+            if any(map(self._world.account.is_forbidden, named)):
+                raise RefusedError(403)
             # The account's order, because the API promises none to the caller.
-            wanted = sorted({n for n in map(self._account.find, ids) if n is not None})
+            with self._lock:
+                wanted = self._world.select(named)
         day = self._utc_now().date()
         batches = []
         for start in range(0, len(wanted), _BATCH):
             if start:
                 await asyncio.sleep(0)
-            batch = [self._account.stats(n, day) for n in wanted[start : start + _BATCH]]
-            batches.append(_json(batch)[1:-1])
-        return b'{"success":true,"stats":[' + b",".join(batches) + b"]}"
+            with self._lock:
+                here = [n for n in wanted[start : start + _BATCH] if self._world.holds(n)]
+                batches.append([self._world.stats(number, day) for number in here])
+        items = b",".join(to_json(batch)[1:-1] for batch in batches if batch)
+        return b'{"success":true,"stats":[' + items + b"]}"
 
-    async def _daily(self, bucket_id: str, request: web.BaseRequest) -> bytes:
-        bucket = self._bucket(bucket_id)
-        _require_json(request)
-        day = _parse_day(await _read(request))
-        states = self.states.get(bucket, {})
-        stats = self._account.daily(bucket, day, self._utc_now(), states)
-        return _json({"success": True, "nodeStats": stats})
-
-    def _status(self, bucket_id: str) -> bytes:
-        bucket = self._bucket(bucket_id)
-        nodes = self._account.status(bucket, self._utc_now(), self.states.get(bucket, {}))
-        return _json({"bucketId": self._account.bucket_ids[bucket], "nodeStatus": nodes})
+    async def _daily(self, bucket_id: str, request: web.BaseRequest, exchange: Exchange) -> bytes:
+        self._fail_on_purpose(exchange)
+        with self._lock:
+            number = self._bucket(bucket_id)
+        require_json(request)
+        day = _parse_day(await read_body(request))
+        with self._lock:
+            stats = self._world.daily(number, day, self._utc_now())
+        return to_json({"success": True, "nodeStats": stats})
 
     def _bucket(self, bucket_id: str) -> int:
-        self._fail_on_purpose([bucket_id])
-        if self._account.is_forbidden(bucket_id):
-            raise _RefusedError(403)
-        bucket = self._account.find(bucket_id)
-        if bucket is None:
-            raise _RefusedError(404)
-        return bucket
+        if self._world.account.is_forbidden(bucket_id):
+            raise RefusedError(403)
+        number = self._world.find(bucket_id)
+        if number is None:
+            raise RefusedError(404)
+        return number
 
-    def _fail_on_purpose(self, bucket_ids: Sequence[str]) -> None:
-        failure = self.failures.take(bucket_ids)
-        if failure is not None:
-            after = failure.retry_after
-            raise _RefusedError(
-                failure.status, headers={} if after is None else {"Retry-After": str(after)}
-            )
+    def _fail_on_purpose(self, exchange: Exchange) -> None:
+        for script in list(self.failures.values()):
+            fault = script.take(exchange)
+            if fault is not None and isinstance(fault.effect, Answer):
+                after = fault.effect.retry_after
+                headers = {} if after is None else {"Retry-After": after}
+                raise RefusedError(fault.effect.code, headers=headers)
 
     def _utc_now(self) -> datetime:
         return self._now().astimezone(UTC)
 
 
+def _operation(request: web.BaseRequest) -> tuple[str | None, str | None]:
+    """Return the operation that a path means, and the bucket in it."""
+    # The path is split before it is decoded, and decoded once: an id may hold %2F or %25.
+    match [unquote(part) for part in request.rel_url.raw_path.split("/")]:
+        case ["", "bucket", "stats"]:
+            return "bucket_stats.list", None
+        case ["", "bucket", str(bucket_id), "stats"] if bucket_id:
+            return "node_stats.get", bucket_id
+        case ["", "bucket", str(bucket_id), "status"] if bucket_id:
+            return "status.get", bucket_id
+    return None, None
+
+
+def _named_in(request: web.BaseRequest) -> list[str]:
+    """Return the ids that the query of a list names."""
+    asked = ",".join(request.query.getall("bucketId", []))
+    return asked.split(",") if asked else []
+
+
 def _allow(request: web.BaseRequest, method: str) -> None:
     if request.method != method:
-        raise _RefusedError(405, headers={"Allow": method})
+        raise RefusedError(405, headers={"Allow": method})
 
 
-def _require_json(request: web.BaseRequest) -> None:
+def require_json(request: web.BaseRequest) -> None:
+    """Check that a request is declared as JSON.
+
+    Raises:
+        RefusedError: It is not.
+    """
     # A server that chooses its body parser by media type would see no day at all.
     if request.content_type != "application/json":
-        raise _RefusedError(400, "Content-Type must be application/json")
+        raise RefusedError(400, "Content-Type must be application/json")
 
 
-async def _read(request: web.BaseRequest) -> bytes:
+async def read_body(request: web.BaseRequest) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        RefusedError: It is too long, or broken.
+    """
     body = bytearray()
     try:
         async for chunk in request.content.iter_any():
             body += chunk
             if len(body) > MAX_BODY:
-                raise _RefusedError(413)
+                raise RefusedError(413)
     except web.RequestPayloadError:
-        raise _RefusedError(400, "Malformed request body") from None
+        raise RefusedError(400, "Malformed request body") from None
     return bytes(body)
 
 
@@ -207,8 +276,4 @@ def _parse_day(body: bytes) -> date:
             return (moment.astimezone(UTC) if moment.tzinfo else moment).date()
     except (ValueError, OverflowError, RecursionError):
         pass  # not JSON, or no day of the calendar
-    raise _RefusedError(400)
-
-
-def _json(value: JsonObject | list[JsonObject]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    raise RefusedError(400)

@@ -1,22 +1,23 @@
-"""The server's listener and its connections, all of which can be closed at once."""
+"""The server's listener and its connections, all of which can be closed and reopened at once."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import web
 
 from flashback_async.sandbox.api import MAX_TARGET
+from flashback_async.sandbox.listener import Listener, bound_socket, check_free
 
 # aiohttp reports malformed HTTP as an error. It is the caller's mistake, so the report goes to the
 # handlers that an application has set up, and never to its standard error.
 _logger = logging.getLogger("flashback_async.sandbox")
 _logger.addHandler(logging.NullHandler())
-
-_BACKLOG = 1_024  # connections that wait to be accepted: a crowd of clients connects at once
-_A_TIMER = 1e-6  # seconds; asyncio.sleep(0) would set none
 
 
 class Connections(web.Server):
@@ -36,33 +37,57 @@ class Connections(web.Server):
             max_line_size=4 * MAX_TARGET,
         )
         self._transports: dict[web.RequestHandler, asyncio.Transport] = {}
-        self._listener: asyncio.Server | None = None
-        self._closing = False
+        self._arriving: set[asyncio.Task[None]] = set()  # accepted connections without a transport
+        self._listener: Listener | None = None  # None while the server is down or closed
+        self._placeholder: socket.socket | None = None  # keeps the port while nobody listens
+        self._address = ("", 0)
+        self._closed = False
 
-    async def listen(self, host: str, port: int) -> int:
-        """Start to listen and return the port; an error or a cancellation leaves nothing open.
+    def listen(self, host: str, port: int) -> int:
+        """Start to listen in the running loop, and return the port.
 
         Raises:
             OSError: The port is taken.
         """
-        loop = asyncio.get_running_loop()
-        # The loop's own way to do both at once keeps listening if it is cancelled in between.
-        self._listener = await loop.create_server(
-            self, host, port, backlog=_BACKLOG, start_serving=False
-        )
-        try:
-            await self._listener.start_serving()
-        except BaseException:
-            await self.close()
-            raise
-        bound_port: int = self._listener.sockets[0].getsockname()[1]
-        return bound_port
+        if port:
+            check_free(host, port)
+        bound = bound_socket(host, port, listens=True)
+        self._address = bound.getsockname()
+        self._listener = Listener(bound, self._accepted)
+        return self._address[1]
+
+    def go_down(self) -> None:
+        """Refuse connections from now on, and cut the open ones; the port stays ours."""
+        if self._listener is not None:
+            if os.name == "posix":
+                self._placeholder = bound_socket(*self._address, listens=False)
+            self._stop_listening()
+
+    def go_up(self) -> None:
+        """Accept connections again, on the same port."""
+        if self._listener is None and not self._closed:
+            self._listener = Listener(bound_socket(*self._address, listens=True), self._accepted)
+            self._drop_placeholder()
+
+    async def close(self) -> None:
+        """Close the listener, abort every connection, and wait for their tasks to end.
+
+        A cancellation ends the wait alone: by then everything is closed.
+        """
+        self._closed = True
+        self._stop_listening()
+        self._drop_placeholder()
+        # Aborting cancels the connections' tasks, which end within a few iterations of the loop.
+        while True:
+            await asyncio.sleep(0)
+            if not (self._transports or self.connections or self._arriving):
+                break
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Record a new connection; abort it if the server is closing."""
+        """Record a new connection; abort it if the server is closed or down."""
         super().connection_made(handler, transport)
         self._transports[handler] = transport
-        if self._closing:
+        if self._listener is None:
             transport.abort()
 
     def connection_lost(
@@ -72,26 +97,23 @@ class Connections(web.Server):
         self._transports.pop(handler, None)
         super().connection_lost(handler, exc)
 
-    async def close(self) -> None:
-        """Close the listener, abort every connection, and wait for their tasks to end.
+    def _accepted(self, connection: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self._make(connection))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
 
-        A cancellation ends the wait alone: by then everything is closed.
-        """
-        assert self._listener is not None  # noqa: S101 - `listen` has set it
-        try:
-            # asyncio accepts a connection in two steps. Closing the listener between them loses
-            # the connection's socket. A timer expires after the first step, and the task that
-            # waits for it resumes after the second.
-            await asyncio.sleep(_A_TIMER)
-        finally:
+    async def _make(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # the caller has gone already
+            await asyncio.get_running_loop().connect_accepted_socket(self, connection)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
             self._listener.close()
-            self._closing = True
-            for transport in self._transports.values():
-                transport.abort()
-        # Aborting cancels the connections' tasks, which end within a few iterations of the loop.
-        # One iteration at least: it delivers a connection that the loop has just accepted.
-        while True:
-            await asyncio.sleep(0)
-            if not self._transports and not self.connections:
-                break
-        await self._listener.wait_closed()
+            self._listener = None
+        for transport in self._transports.values():
+            transport.abort()
+
+    def _drop_placeholder(self) -> None:
+        if self._placeholder is not None:
+            self._placeholder.close()
+            self._placeholder = None

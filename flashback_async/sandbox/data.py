@@ -82,22 +82,26 @@ def draws(count: int, *key: object) -> tuple[float, ...]:
 class Account:
     """The buckets, nodes and figures of one seed."""
 
-    def __init__(self, seed: int, buckets: int, nodes: int) -> None:
-        """Make the ids; everything else is computed on request."""
-        self.token = f"sandbox-{_hex(seed, 'token')}"
-        self.bucket_ids = tuple(_uuid(seed, "bucket", n) for n in range(buckets))
+    def __init__(self, seed: int, nodes: int, *, healthy: bool = False, churn: float = 0.0) -> None:
+        """Keep the arguments, which are those of the sandbox; the rest is computed on request."""
         self.forbidden_ids = tuple(_uuid(seed, "forbidden", n) for n in range(_FORBIDDEN))
         self._seed = seed
         self._nodes = nodes
+        self._healthy = healthy
+        self._churn = churn
         # The fleet is larger than any bucket, so a bucket's nodes are distinct. Buckets share it,
         # as they share a real one.
         self._fleet = max(_MIN_FLEET, 4 * nodes)
-        self._index = {bucket_id: n for n, bucket_id in enumerate(self.bucket_ids)}
         self._forbidden = frozenset(self.forbidden_ids)
 
-    def find(self, bucket_id: str) -> int | None:
-        """Return the position of a bucket in the workspace, or None if it is not there."""
-        return self._index.get(bucket_id.lower())
+    def bucket_id(self, bucket: int) -> str:
+        """Return the id of the n-th bucket."""
+        return _uuid(self._seed, "bucket", bucket)
+
+    def token(self, number: int) -> str:
+        """Return the n-th token of the account; 0 is the first."""
+        key = (number,) if number else ()
+        return f"sandbox-{_hex(self._seed, 'token', *key)}"
 
     def is_forbidden(self, bucket_id: str) -> bool:
         """Return whether a bucket exists outside the workspace."""
@@ -118,7 +122,6 @@ class Account:
         uploaded = count * (20_000 + int(4_000_000 * size * size))
         deleted = int(uploaded * (0.2 + churn))  # above 1: old objects are deleted
         return {
-            "bucketId": self.bucket_ids[bucket],
             "totalCount": str(count),
             "totalUploadBytes": str(uploaded),
             "totalDownloadBytes": str(int(uploaded * (0.1 + 2.4 * reads))),
@@ -129,7 +132,7 @@ class Account:
         """Return the current state of a bucket's nodes, as sent over HTTP.
 
         Args:
-            bucket: Its position in the workspace.
+            bucket: Its number.
             now: The time of the answer, in UTC.
             states: States that replace the drawn ones, by node address.
         """
@@ -137,7 +140,8 @@ class Account:
         for member in self._members(bucket):
             node = _node(self._seed, member)
             reading = _reading(self._seed, member, now.date())
-            state = states.get(node.ip, reading.state)
+            drawn, since = self._state(member, reading, now)
+            state = states.get(node.ip, drawn)
             item: JsonObject = {
                 "ip": node.ip,
                 "region": node.region,
@@ -146,7 +150,10 @@ class Account:
             }
             if state != OFFLINE:  # nothing to measure; the vendor's types call the field optional
                 item["latency_ms"] = reading.last_ms
-            item["lastUpdated"] = _stamp(_last_report(state, node.phase, now))
+            reported = _last_report(state, node.phase, now)
+            if since is not None and node.ip not in states:
+                reported = since
+            item["lastUpdated"] = _stamp(reported)
             answer.append(item)
         return answer
 
@@ -158,7 +165,7 @@ class Account:
         A day in the future, or before the account was opened, has none.
 
         Args:
-            bucket: Its position in the workspace.
+            bucket: Its number.
             day: The UTC day.
             now: The time of the answer, in UTC.
             states: States that replace the drawn ones of today, by node address.
@@ -172,7 +179,9 @@ class Account:
         for member in self._members(bucket):
             node = _node(self._seed, member)
             reading = _reading(self._seed, member, day)
-            state = reading.state if day < today else states.get(node.ip, reading.state)
+            state = self._past_state(reading)
+            if day == today:
+                state = states.get(node.ip, self._state(member, reading, now)[0])
             answer.append(
                 {
                     "ip": node.ip,
@@ -186,6 +195,15 @@ class Account:
                 }
             )
         return answer
+
+    def _state(self, member: int, reading: _Reading, now: datetime) -> tuple[str, datetime | None]:
+        """Return the state of a node now, and since when churn has it down."""
+        if self._churn:
+            return _churned(self._seed, member, self._churn, now)
+        return self._past_state(reading), None
+
+    def _past_state(self, reading: _Reading) -> str:
+        return ONLINE if self._healthy else reading.state
 
     def _members(self, bucket: int) -> list[int]:
         (place,) = draws(1, self._seed, "home", bucket)
@@ -227,6 +245,22 @@ def _reading(seed: int, member: int, day: date) -> _Reading:
         last_ms=int(base_ms * (0.85 + 0.3 * last)),
         avg_ms=round(base_ms * (0.95 + 0.1 * avg), 1),
     )
+
+
+def _churned(seed: int, member: int, churn: float, now: datetime) -> tuple[str, datetime | None]:
+    """Return the state of a node that changes ``churn`` times an hour, and since when it is down.
+
+    It goes down and comes back once in each period of two changes, at times that differ from
+    period to period, and is up most of the time.
+    """
+    period = 2 * 3_600 / churn
+    (phase,) = draws(1, seed, "churn", member)
+    number, within = divmod((now - _OPENED_AT).total_seconds() + phase * period, period)
+    begin, length, kind = draws(3, seed, "churn", member, int(number))
+    down_for = within - period * (0.05 + 0.55 * begin)
+    if not 0 <= down_for < period * (0.05 + 0.3 * length):
+        return ONLINE, None
+    return OFFLINE if kind < 0.6 else DISCONNECTED, now - timedelta(seconds=down_for)
 
 
 def _uptime(state: str, share: float) -> float:

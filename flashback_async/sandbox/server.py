@@ -1,46 +1,87 @@
-"""The sandbox: a local server that can be started, told to fail, and closed."""
+"""The sandbox: a local server that can be started, told what goes wrong, and closed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict, Unpack
+
+from aiohttp import web
 
 from flashback_async.sandbox import checks
 from flashback_async.sandbox.api import Api
 from flashback_async.sandbox.connections import Connections
 from flashback_async.sandbox.data import Account
-from flashback_async.sandbox.faults import Failure
+from flashback_async.sandbox.faults import Down, Fault
+from flashback_async.sandbox.limits import Throttle
+from flashback_async.sandbox.log import Log
+from flashback_async.sandbox.outages import Outages
+from flashback_async.sandbox.script import Script, Stage
+from flashback_async.sandbox.threads import call_in_loop, served_by_thread
+from flashback_async.sandbox.told import Told
+from flashback_async.sandbox.world import World
 
 _HOST = "127.0.0.1"
 _MAX_BUCKETS = 1_000_000
 _MAX_NODES = 10_000
+_MAX_CHURN = 3_600
 
 
-class Sandbox:
+class Options(TypedDict, total=False):
+    """The keyword arguments of ``Sandbox``."""
+
+    healthy: bool
+    churn: float
+    latency: float
+    error_rate: float
+    rate_limit: float | None
+    port: int
+    now: Callable[[], datetime] | None
+
+
+class Sandbox(Told):
     """A Flashback API on this machine, with an account that is generated from a seed.
 
     It serves HTTP on the loopback interface and needs no network. The same seed and the same time
     give the same buckets, nodes and figures on every machine. Use it as an asynchronous context
-    manager, or call `start` and `close`.
+    manager, or call ``start`` and ``close``. ``Sandbox.in_thread`` runs it without asyncio. Every
+    other method may be called from any thread while it serves.
 
     Args:
         buckets: Number of buckets in the workspace, 0 to 1,000,000.
         nodes: Number of nodes of each bucket, 0 to 10,000.
         seed: Selects the account; any whole number.
-        latency: Seconds by which every answer is delayed, 0 or more.
+        healthy: Whether every node is ONLINE on every day, until it is told otherwise.
+        churn: How often an hour the state of each node changes, 0 to 3,600. Seed and time decide
+            when. Not together with ``healthy``.
+        latency: Seconds by which every answer is delayed, 0 or more. May be set at any time.
         error_rate: Share of requests that are answered with 503, 0 to 1. Seed and number of a
-            request decide whether it is one of them.
+            request decide whether it is one of them. May be set at any time.
         rate_limit: Requests per second, 0.001 or more. Further requests are answered with 429 and
-            `Retry-After`; bursts of one second's worth are allowed. None sets no limit.
-        port: Port to listen on, 0 to 65535; 0 selects a free one.
+            `Retry-After`; bursts of one second's worth are allowed. None sets no limit. May be set
+            at any time.
+        port: Port to listen on, 0 to 65535; 0 selects a free one, which it then keeps.
         now: Returns the time, with a time zone. None is the real time.
 
     Raises:
         ValueError: An argument is out of its range; the message names it.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_api",
+        "_base_url",
+        "_loop",
+        "_options",
+        "_outages",
+        "_port",
+        "_server",
+        "_stage",
+        "_start_lock",
+    )
 
     def __init__(
         self,
@@ -48,6 +89,8 @@ class Sandbox:
         nodes: int = 3,
         seed: int = 0,
         *,
+        healthy: bool = False,
+        churn: float = 0.0,
         latency: float = 0.0,
         error_rate: float = 0.0,
         rate_limit: float | None = None,
@@ -57,47 +100,60 @@ class Sandbox:
         checks.whole("buckets", buckets, 0, _MAX_BUCKETS)
         checks.whole("nodes", nodes, 0, _MAX_NODES)
         checks.whole("seed", seed)
-        checks.number("latency", latency, 0)
-        checks.number("error_rate", error_rate, 0, 1)
-        if rate_limit is not None:
-            checks.number("rate_limit", rate_limit, 0.001)
+        checks.flag("healthy", healthy)
+        checks.number("churn", churn, 0, _MAX_CHURN)
+        if healthy and churn:
+            raise ValueError("churn must be 0 in a healthy sandbox, whose nodes never change")
         checks.whole("port", port, 0, 65_535)
         if now is not None and not callable(now):
             raise ValueError(f"now must be a function that returns the time, not {now!r}")
-        self._account = Account(seed, buckets, nodes)
+        super().__init__(World(Account(seed, nodes, healthy=healthy, churn=churn), buckets))
+        self._stage = Stage(self._plan_outages)
+        self._outages = Outages(self._go_down, self._go_up)
         self._api = Api(
-            self._account,
-            seed=seed,
-            now=now or _real_time,
-            latency=latency,
-            error_rate=error_rate,
-            rate_limit=rate_limit,
+            self._world, seed=seed, now=now or _real_time, stage=self._stage, lock=self._lock
         )
+        self._api.outage = self._outages.begin
+        self._options = (latency, error_rate, rate_limit)
+        self.latency, self.error_rate, self.rate_limit = self._options
         self._port = port
         self._server: Connections | None = None
         self._base_url: str | None = None
-        self._lock = asyncio.Lock()
-        self._lock_loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the last one that it served in
+        self._start_lock = asyncio.Lock()
 
-    @property
-    def token(self) -> str:
-        """The only bearer token that is accepted."""
-        return self._account.token
+    @classmethod
+    @contextmanager
+    def in_thread(
+        cls, buckets: int = 100, nodes: int = 3, seed: int = 0, **options: Unpack[Options]
+    ) -> Iterator[Self]:
+        """Run a sandbox on a thread for the length of a ``with`` block, without asyncio.
 
-    @property
-    def bucket_ids(self) -> tuple[str, ...]:
-        """The ids of all buckets in the workspace."""
-        return self._account.bucket_ids
+        Args:
+            buckets: As in the class.
+            nodes: As in the class.
+            seed: As in the class.
+            options: The other arguments of the class.
 
-    @property
-    def forbidden_ids(self) -> tuple[str, ...]:
-        """The ids of some buckets outside the workspace; requests for them get a 403."""
-        return self._account.forbidden_ids
+        Raises:
+            ValueError: An argument is out of its range; the message names it.
+            OSError: The port is taken.
+        """
+        sandbox = cls(buckets, nodes, seed, **options)
+        with served_by_thread(sandbox):
+            yield sandbox
+
+    # What it is.
 
     @property
     def requests(self) -> int:
-        """The number of requests received since it was created, including refused ones."""
+        """The number of requests received since it was created or reset, refused ones included."""
         return self._api.requests
+
+    @property
+    def log(self) -> Log:
+        """The last 100,000 requests that were received, in their order."""
+        return self._api.log
 
     @property
     def base_url(self) -> str:
@@ -110,10 +166,42 @@ class Sandbox:
             raise RuntimeError("the sandbox has no base_url before it is started")
         return self._base_url
 
-    async def start(self) -> None:
-        """Start to listen. A sandbox that was closed can be started again.
+    @property
+    def latency(self) -> float:
+        """Seconds by which every answer is delayed."""
+        return self._api.latency
 
-        If it is cancelled, nothing is left listening.
+    @latency.setter
+    def latency(self, value: float) -> None:
+        checks.number("latency", value, 0)
+        self._api.latency = value
+
+    @property
+    def error_rate(self) -> float:
+        """Share of requests that are answered with 503."""
+        return self._api.error_rate
+
+    @error_rate.setter
+    def error_rate(self, value: float) -> None:
+        checks.number("error_rate", value, 0, 1)
+        self._api.error_rate = value
+
+    @property
+    def rate_limit(self) -> float | None:
+        """Requests per second that are allowed; None sets no limit."""
+        throttle = self._api.throttle
+        return None if throttle is None else throttle.rate
+
+    @rate_limit.setter
+    def rate_limit(self, value: float | None) -> None:
+        if value is not None:
+            checks.number("rate_limit", value, 0.001)
+        self._api.throttle = None if value is None else Throttle(value)
+
+    # Serving.
+
+    async def start(self) -> None:
+        """Start to listen. A sandbox that was closed starts again on the same port.
 
         Raises:
             RuntimeError: The sandbox is already running.
@@ -122,10 +210,10 @@ class Sandbox:
         async with self._one_at_a_time():
             if self._server is not None:
                 raise RuntimeError("the sandbox is already running")
-            server = Connections(self._api.handle)
-            port = await server.listen(_HOST, self._port)
+            server = Connections(self._handle)
+            self._port = server.listen(_HOST, self._port)
             self._server = server
-            self._base_url = f"http://{_HOST}:{port}"
+            self._base_url = f"http://{_HOST}:{self._port}"
 
     async def close(self) -> None:
         """Stop listening and abort every connection, including requests in flight.
@@ -134,6 +222,7 @@ class Sandbox:
         """
         async with self._one_at_a_time():
             server, self._server = self._server, None
+            self._outages.forget()
             if server is not None:
                 await server.close()
 
@@ -143,9 +232,9 @@ class Sandbox:
         A lock serves one event loop only, but the sandbox may be started in one after another.
         """
         loop = asyncio.get_running_loop()
-        if self._lock_loop is not loop:
-            self._lock_loop, self._lock = loop, asyncio.Lock()
-        return self._lock
+        if self._loop is not loop:
+            self._loop, self._start_lock = loop, asyncio.Lock()
+        return self._start_lock
 
     async def __aenter__(self) -> Self:
         """Start to listen."""
@@ -161,37 +250,51 @@ class Sandbox:
         """Close the sandbox."""
         await self.close()
 
-    def node_ips(self, bucket_id: str) -> tuple[str, ...]:
-        """Return the addresses of a bucket's nodes, for use with `set_state`.
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await self._api.handle(request)
+
+    def reset(self) -> None:
+        """Be as when it was made.
+
+        Buckets, states, settings and the first token are back. The log is empty, no request is
+        counted, and scripts are lifted.
+        """
+        self._stage.reset()
+        with self._lock:
+            self._world.reset()
+            self._api.failures.clear()
+            self.latency, self.error_rate, self.rate_limit = self._options
+            self.log.clear()
+            self._api.requests = 0
+
+    # What goes wrong.
+
+    def script(self, *faults: Fault) -> Script:
+        """Return a script of faults, which are in force within its ``with`` block.
+
+        A script within another one comes before that. Scripts come before `fail`, the token,
+        `rate_limit` and `error_rate`.
 
         Raises:
-            ValueError: The workspace has no such bucket.
+            ValueError: One is not a `Fault`, or is about a bucket that is neither in the workspace
+                nor in `forbidden_ids`.
         """
-        return self._account.node_ips(self._find(bucket_id))
+        for fault in faults:
+            if not isinstance(fault, Fault):
+                raise ValueError(f"faults must be of the class Fault, not {fault!r}")
+            if fault.bucket_id is not None:
+                self._check_known(fault.bucket_id)
+        return Script(faults, self._stage)
 
-    def set_state(self, bucket_id: str, ip: str, state: str) -> None:
-        """Set the state of a node, as reported for this bucket from now on.
-
-        It appears in the bucket's status and in today's node statistics until it is set again.
-
-        Args:
-            bucket_id: A bucket of the workspace.
-            ip: The address of one of its nodes.
-            state: Any text; the real API sends ONLINE, OFFLINE or DISCONNECTED.
-
-        Raises:
-            ValueError: There is no such bucket or node, or the state is not text.
-        """
-        bucket = self._find(bucket_id)
-        if ip not in self._account.node_ips(bucket):
-            raise ValueError(f"ip must be a node of bucket {bucket_id}, not {ip!r}")
-        checks.text("state", state)
-        self._api.states.setdefault(bucket, {})[ip] = state
+    @property
+    def scripts(self) -> tuple[Script, ...]:
+        """The scripts that have been in force since the sandbox was made or reset."""
+        return tuple(self._stage.begun)
 
     def fail(
         self, bucket_id: str, status: int = 503, times: int = 1, *, retry_after: int | None = None
     ) -> None:
-        """Answer the next requests for a bucket with an error.
+        """Answer the next requests for a bucket with an error, a short form of `script`.
 
         They are requests for its status, its node statistics, and lists of statistics that name it.
         A second call replaces the failures that remain of the first.
@@ -205,21 +308,32 @@ class Sandbox:
         Raises:
             ValueError: There is no such bucket, or an argument is out of its range.
         """
-        checks.text("bucket_id", bucket_id)
-        if not self._account.is_forbidden(bucket_id):
-            self._find(bucket_id)
+        self._check_known(bucket_id)
         checks.whole("status", status, 400, 599)
         checks.whole("times", times, 1)
         if retry_after is not None:
             checks.whole("retry_after", retry_after, 0)
-        self._api.failures.plan(bucket_id, Failure(status, retry_after, times))
+        fault = Fault.status(status, retry_after=retry_after).first(times).for_bucket(bucket_id)
+        with self._lock:
+            self._api.failures.pop(bucket_id.lower(), None)
+            self._api.failures[bucket_id.lower()] = Script([fault], self._stage)
 
-    def _find(self, bucket_id: str) -> int:
-        checks.text("bucket_id", bucket_id)
-        bucket = self._account.find(bucket_id)
-        if bucket is None:
-            raise ValueError(f"bucket_id must be a bucket of the workspace, not {bucket_id!r}")
-        return bucket
+    def _plan_outages(self, script: Script, begins: bool) -> None:
+        if not any(isinstance(fault.effect, Down) for fault in script.faults):
+            return
+        plan = self._outages.schedule if begins else self._outages.cancel
+        if self._server is not None and self._loop is not None:
+            call_in_loop(self._loop, lambda: plan(script))
+        elif begins:
+            raise RuntimeError("Fault.down() needs a sandbox that is running")
+
+    def _go_down(self) -> None:
+        if self._server is not None:
+            self._server.go_down()
+
+    def _go_up(self) -> None:
+        if self._server is not None:
+            self._server.go_up()
 
 
 def _real_time() -> datetime:

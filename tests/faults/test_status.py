@@ -1298,11 +1298,11 @@ class TokenBucket(Limit):
 @pytest.mark.parametrize(
     ("kind", "latency"),
     [
-        (Limit, 0.02),
-        (FixedWindows, 0.02),
-        (TokenBucket, 0.0),
+        pytest.param(Limit, 0.02, marks=pytest.mark.slow),
+        pytest.param(FixedWindows, 0.02, marks=pytest.mark.slow),
+        pytest.param(TokenBucket, 0.0, marks=pytest.mark.slow),
         (TokenBucket, 0.02),
-        (TokenBucket, 0.2),
+        pytest.param(TokenBucket, 0.2, marks=pytest.mark.slow),
     ],
 )
 async def test_S29_server_allows_50_requests_a_second(
@@ -1367,7 +1367,10 @@ class Never(Limit):
         return False
 
 
-@pytest.mark.parametrize("latency", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize(
+    "latency",
+    [0.0, *[pytest.param(latency, marks=pytest.mark.slow) for latency in (0.02, 0.2)]],
+)
 async def test_S30_bucket_that_holds_one_token(fault: Fault, latency: float):
     fault.clock = LoopClock()
     limit = OneToken(fault.clock)
@@ -1405,6 +1408,7 @@ async def test_S33_server_that_refuses_everything_under_a_deadline(fault: Fault)
     assert limit.refused <= 64 + 60
 
 
+@pytest.mark.slow
 async def test_S33_server_that_refuses_everything_without_a_deadline(fault: Fault):
     fault.clock = LoopClock()
     limit = Never(fault.clock)

@@ -160,6 +160,7 @@ class Bench:
         share=1.0,
         base_url="https://api.test",
         make_transport=None,
+        keep_clock=False,
     ):
         self.script = Script(*answers)
         given = Secret(token) if isinstance(token, str) else token
@@ -170,7 +171,9 @@ class Bench:
             limits=limits or Limits(),
             borrowed=borrowed,
         )
-        self.clock = self.state.clock = LoopClock(share)
+        if not keep_clock:
+            self.state.clock = LoopClock(share)
+        self.clock = self.state.clock
         self.caller = Caller(self.state, timeout or Timeout(), retry or RetryPolicy())
         self.bucket_stats = BucketStatsResource(self.caller, base_url)
         self.node_stats = NodeStatsResource(self.caller)

@@ -48,13 +48,23 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def name_of(case):
+    return case.name
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.keys < 10_000], ids=name_of)
 def test_all_is_served_near_to_the_pace_that_the_server_allows(case):
     result = simulate(case)
     assert result.failed == 0
     factor, refused = EXPECTED[case.name]
     assert max(result.took) <= factor * ideal(case)
     assert result.share_refused <= refused
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case.keys >= 10_000], ids=name_of)
+def test_all_of_many_keys_is_served_near_to_the_pace_that_the_server_allows(case):
+    test_all_is_served_near_to_the_pace_that_the_server_allows(case)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.02])
@@ -84,6 +94,7 @@ def test_a_client_that_comes_later_gets_its_share():
     assert min(rates) >= 0.4 * sum(rates)
 
 
+@pytest.mark.slow
 def test_a_limit_that_is_lifted_is_used_within_seconds():
     (case,) = (case for case in CASES if case.name.startswith("limit rises"))
     served = simulate(case).served[0]

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flashback_async.sandbox.data import OPENED, Account, draws
+from flashback_async.sandbox.world import World
 
 NOW = datetime(2024, 1, 15, 10, 30, tzinfo=UTC)
 TODAY = NOW.date()
@@ -16,7 +18,12 @@ DAYS = st.dates(date(2019, 12, 1), date(2040, 12, 31))
 
 @pytest.fixture(scope="module")
 def account():
-    return Account(seed=0, buckets=400, nodes=20)
+    return Account(seed=0, nodes=20)
+
+
+@pytest.fixture(scope="module")
+def world(account):
+    return World(account, buckets=400)
 
 
 def moment(text):
@@ -25,14 +32,15 @@ def moment(text):
 
 def test_the_ids_of_seed_zero_never_change():
     """Users may have written them down; they must not depend on the process or machine either."""
-    account = Account(seed=0, buckets=2, nodes=3)
-    assert account.bucket_ids == (
+    account = Account(seed=0, nodes=3)
+    world = World(account, buckets=2)
+    assert world.bucket_ids == (
         "7bee29c7-7f1a-44d0-afbf-003e46c951e1",
         "9959eb1b-4bdc-4379-ab85-d5a0600fdfec",
     )
-    assert account.token == "sandbox-3af96e79ee70254437e69b4b7362145f"
+    assert world.token == "sandbox-3af96e79ee70254437e69b4b7362145f"
     assert account.node_ips(0) == ("10.25.0.140", "10.26.0.193", "10.27.0.246")
-    assert account.stats(0, TODAY) == {
+    assert world.stats(0, TODAY) == {
         "bucketId": "7bee29c7-7f1a-44d0-afbf-003e46c951e1",
         "totalCount": "30983",
         "totalUploadBytes": "37092692685",
@@ -42,7 +50,7 @@ def test_the_ids_of_seed_zero_never_change():
 
 
 def test_an_account_is_the_same_however_it_is_reached():
-    first, second = (Account(seed=5, buckets=10, nodes=4) for _ in range(2))
+    first, second = (Account(seed=5, nodes=4) for _ in range(2))
     for bucket in reversed(range(10)):
         assert first.stats(bucket, TODAY) == second.stats(bucket, TODAY)
     for bucket in range(10):
@@ -51,21 +59,22 @@ def test_an_account_is_the_same_however_it_is_reached():
 
 
 def test_a_larger_account_holds_the_smaller_one():
-    small, large = Account(3, buckets=5, nodes=3), Account(3, buckets=50, nodes=3)
+    small, large = World(Account(3, nodes=3), 5), World(Account(3, nodes=3), 50)
     assert large.bucket_ids[:5] == small.bucket_ids
     assert large.stats(4, TODAY) == small.stats(4, TODAY)
 
 
 def test_another_seed_is_another_account():
-    one, other = Account(1, buckets=20, nodes=3), Account(2, buckets=20, nodes=3)
-    assert not {*one.bucket_ids, *one.forbidden_ids} & {*other.bucket_ids, *other.forbidden_ids}
+    one, other = World(Account(1, nodes=3), 20), World(Account(2, nodes=3), 20)
+    ids, others = ({*w.bucket_ids, *w.account.forbidden_ids} for w in (one, other))
+    assert not ids & others
     assert one.token != other.token
-    assert one.node_ips(0) != other.node_ips(0)
+    assert one.account.node_ips(0) != other.account.node_ips(0)
     assert one.stats(0, TODAY)["totalCount"] != other.stats(0, TODAY)["totalCount"]
 
 
-def test_ids_are_uuids_and_distinct(account):
-    ids = account.bucket_ids + account.forbidden_ids
+def test_ids_are_uuids_and_distinct(account, world):
+    ids = world.bucket_ids + account.forbidden_ids
     assert len(set(ids)) == 400 + len(account.forbidden_ids)
     assert len(account.forbidden_ids) >= 2
     for bucket_id in ids:
@@ -73,12 +82,12 @@ def test_ids_are_uuids_and_distinct(account):
         assert bucket_id == bucket_id.lower()
 
 
-def test_a_bucket_is_found_whatever_the_case_of_its_id(account):
-    assert account.find(account.bucket_ids[17].upper()) == 17
-    assert account.find(account.forbidden_ids[0]) is None
+def test_a_bucket_is_found_whatever_the_case_of_its_id(account, world):
+    assert world.find(world.bucket_ids[17].upper()) == 17
+    assert world.find(account.forbidden_ids[0]) is None
     assert account.is_forbidden(account.forbidden_ids[0].upper())
-    assert not account.is_forbidden(account.bucket_ids[0])
-    assert account.find("no such id") is None
+    assert not account.is_forbidden(world.bucket_ids[0])
+    assert world.find("no such id") is None
 
 
 @given(bucket=st.integers(0, 399), day=DAYS)
@@ -104,7 +113,7 @@ def test_some_buckets_shrink_and_most_grow(account):
 
 def test_nothing_was_counted_before_the_account_was_opened(account):
     stats = account.stats(0, OPENED - timedelta(days=1))
-    assert [stats[name] for name in stats if name != "bucketId"] == ["0"] * 4
+    assert list(stats.values()) == ["0"] * 4
     assert account.daily(0, OPENED - timedelta(days=1), NOW, {}) == []
     assert len(account.daily(0, OPENED, NOW, {})) == 20
 
@@ -141,7 +150,7 @@ def test_latency_depends_on_the_region(account):
 
 @pytest.mark.parametrize("nodes", [0, 1, 500, 3_000])
 def test_a_bucket_has_the_nodes_asked_for_each_with_its_own_address(nodes):
-    account = Account(seed=1, buckets=3, nodes=nodes)
+    account = Account(seed=1, nodes=nodes)
     for bucket in range(3):
         ips = account.node_ips(bucket)
         assert len(set(ips)) == nodes
@@ -285,3 +294,72 @@ def test_draws_spread_evenly():
     numbers = [draws(1, "spread", n)[0] for n in range(2_000)]
     assert 0.45 < sum(numbers) / len(numbers) < 0.55
     assert len(set(numbers)) == len(numbers)
+
+
+# Healthy accounts, and those that change.
+
+
+def test_a_healthy_account_is_online_on_every_day():
+    account = Account(seed=0, nodes=20, healthy=True)
+    for n in range(50):
+        for item in account.status(n, NOW, {}):
+            assert item["status"] == "ONLINE"
+            assert "latency_ms" in item
+        for days in range(3):
+            for item in account.daily(n, TODAY - timedelta(days=days), NOW, {}):
+                assert item["node_status"] == "ONLINE"
+                assert item["perc_uptime"] >= 99
+
+
+def changes(account, bucket, begin, hours):
+    """Return how often the states of a bucket's nodes change, looked at every ten seconds."""
+    seen = [
+        [item["status"] for item in account.status(bucket, begin + timedelta(seconds=s), {})]
+        for s in range(0, hours * 3_600, 10)
+    ]
+    return sum(a != b for one, two in pairwise(seen) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("churn", [0.5, 2, 10])
+def test_a_node_changes_as_often_an_hour_as_it_is_told_to(churn):
+    account = Account(seed=0, nodes=4, churn=churn)
+    hours = 40
+    assert changes(account, 0, NOW, hours) == pytest.approx(4 * hours * churn, rel=0.1, abs=4)
+
+
+def test_what_changes_is_down_for_a_small_part_of_the_time_and_in_both_ways():
+    account = Account(seed=0, nodes=20, churn=1)
+    states = Counter(
+        item["status"]
+        for minute in range(0, 24 * 60, 7)
+        for item in account.status(3, NOW + timedelta(minutes=minute), {})
+    )
+    assert 0.7 < states["ONLINE"] / states.total() < 0.9
+    assert states["OFFLINE"] > 0 < states["DISCONNECTED"]
+
+
+def test_what_is_down_was_heard_of_for_the_last_time_as_it_went_down():
+    account = Account(seed=0, nodes=20, churn=4)
+    went_down = {}
+    for second in range(0, 7_200, 10):
+        now = NOW + timedelta(seconds=second)
+        for item in account.status(3, now, {}):
+            if item["status"] == "ONLINE":
+                went_down.pop(item["ip"], None)
+            else:
+                heard = moment(item["lastUpdated"])
+                assert went_down.setdefault(item["ip"], heard) == heard <= now
+    assert went_down
+
+
+def test_a_state_that_was_set_holds_in_spite_of_changes():
+    account = Account(seed=0, nodes=3, churn=60)
+    ip = account.node_ips(0)[0]
+    for minute in range(60):
+        status = account.status(0, NOW + timedelta(minutes=minute), {ip: "ONLINE"})
+        assert status[0]["status"] == "ONLINE"
+
+
+def test_without_changes_two_looks_within_a_day_are_the_same():
+    account = Account(seed=0, nodes=20)
+    assert changes(account, 0, NOW.replace(hour=0), 20) == 0
