@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from flashback_async.values import Clock
 
 # Obeying a pause costs no attempt: pauses of a microsecond would make an endless loop.
 _SHORTEST_PAUSE = 0.1
-# Seconds after which a request that waits for its turn looks again when that is.
+# Seconds after which a request that waits looks again when its turn is, and whether it still is.
 _LOOKS_AGAIN = 0.25
 
 
@@ -84,14 +85,15 @@ class Admission:
     async def enter(self, patience: Callable[[], float], run: Run = SINGLE_CALL) -> bool:
         """Wait until the request may leave, and take a slot, which ``leave`` returns.
 
-        Return False, without a slot, if the server's pause outlasts ``patience``: the seconds
-        that the call can still wait. The call of a run that was halted does not wait for a turn.
+        Return False, without a slot, if the call's run was halted, or if the server's pause
+        outlasts ``patience``: the seconds that the call can still wait.
         """
+        longest = math.inf if run is SINGLE_CALL else _LOOKS_AGAIN
         while True:
             while (pause := self.pause_left()) > 0:
-                if pause > patience():
+                if run.error is not None or pause > patience():
                     return False
-                await self._clock.sleep(pause)
+                await self._clock.sleep(min(pause, longest))
             await self._take_slot()
             try:
                 if self._limiter is not None:
@@ -101,9 +103,11 @@ class Admission:
             except BaseException:
                 self.leave()
                 raise
-            if self.pause_left() <= 0:
+            if run.error is None and self.pause_left() <= 0:
                 return True
             self.leave()
+            if run.error is not None:
+                return False
 
     def leave(self) -> None:
         """Return the slot, and hand it to the call that has waited longest."""

@@ -101,11 +101,10 @@ class Call:
         admission = self._loop_state.admission
         while True:
             if not admission.enter_at_once() and not await self._wait_for_admission():
-                return self._outlasted_by_pause()
+                return self._not_admitted()
             try:
                 if self._run.error is not None:
-                    how = "not sent again" if self._record.attempts else "never sent"
-                    return NoAnswer(self._run.unsent(how), sent=False)
+                    return self._unsent()
                 secret = self._state.tokens.kept or await self._fetch_token()
                 if isinstance(secret, TokenProviderError):
                     return NoAnswer(secret)
@@ -139,6 +138,18 @@ class Call:
         if self._run.waits_apart:
             self._ends += self._state.clock.monotonic() - asked
         return admitted
+
+    def _not_admitted(self) -> NoAnswer:
+        """Return why admission turned the call away: a pause, or the end of its run."""
+        outlasted = self._loop_state.admission.pause_left() > self._patience()
+        if self._run.error is None or outlasted:
+            return self._outlasted_by_pause()
+        return self._unsent()
+
+    def _unsent(self) -> NoAnswer:
+        """Return the failure of a call whose run was halted before it was sent."""
+        how = "not sent again" if self._record.attempts else "never sent"
+        return NoAnswer(self._run.unsent(how), sent=False)
 
     async def _fetch_token(self) -> Secret | TokenProviderError:
         self._record.phase = Phase.TOKEN
@@ -234,7 +245,8 @@ class Call:
         """Return the seconds before the next attempt; None ends the call."""
         if not self._run.waits_apart or failure.retry is not Retry.THROTTLED:
             return retries.next_wait(failure, self._record.attempts)
-        wait = retries.next_wait_in_run(failure, paced=self._loop_state.admission.pace.on)
+        paced = self._loop_state.admission.pace.on
+        wait = retries.next_wait_in_run(failure, paced=paced)
         if wait is not None:
             self._ends = self._state.clock.monotonic() + wait + self._timeout.total
             self._scope.move(self._ends, Cause.TOTAL)

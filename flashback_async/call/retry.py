@@ -16,6 +16,7 @@ _THROTTLED_COST = 5
 _REWARD = 5
 # Under a learned pace, chance refuses no key of a run so many times in a row.
 _MOST_REFUSALS = 30
+_LONGEST_REST = 4.0  # seconds between two of them; so all of them outlast a quota of a minute
 
 
 class Budget:
@@ -109,8 +110,9 @@ class Retries:
     def next_wait_in_run(self, failure: NoAnswer, *, paced: bool) -> float | None:
         """Return the seconds before a throttled key of a run is sent again; None ends its call.
 
-        It costs neither attempts nor tokens. Under a pace, admission waits; without one, chance
-        spreads the keys that were refused together.
+        It costs neither attempts nor tokens. A key rests longer after each refusal, so that a few
+        keys do not use up theirs while the server is closed. Without a pace, chance spreads the
+        keys that were refused together.
         """
         if not self._may_go_on(failure):
             return None
@@ -118,9 +120,11 @@ class Retries:
         if self._refusals == _MOST_REFUSALS:
             failure.error._remark(f"throttled {_MOST_REFUSALS} times")
             return None
+        rest = 0.0 if self._refusals == 1 else min(_LONGEST_REST, 0.025 * 2.0**self._refusals)
         if paced:
-            return 0.0
-        return self._clock.uniform(0.0, min(self._policy.throttle_base, self._policy.backoff_max))
+            return rest
+        policy = self._policy
+        return max(rest, self._clock.uniform(0.0, min(policy.throttle_base, policy.backoff_max)))
 
     def _may_go_on(self, failure: NoAnswer) -> bool:
         """Return whether the policy permits another attempt, and a pause leaves time for it."""

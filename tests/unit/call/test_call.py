@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import threading
@@ -582,13 +583,45 @@ async def test_a_throttled_key_of_a_run_waits_a_random_time_that_costs_nothing()
         assert bench.budget == 500
 
 
+async def test_a_key_that_is_throttled_again_and_again_rests_longer_each_time():
+    refusals = [no(429)] * 9
+    async with Bench(*refusals, OK, retry=RetryPolicy(throttle_base=0)) as bench:
+        assert await call(bench, run=Run()) == status_body()
+        rests = [later - at for at, later in itertools.pairwise(bench.script.times)]
+        assert rests == pytest.approx([0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 4, 4], abs=1e-3)
+
+
+async def test_a_throttled_key_draws_from_no_more_than_the_longest_back_off():
+    policy = RetryPolicy(throttle_base=50, backoff_max=3)
+    async with Bench(no(429), OK, retry=policy) as bench:
+        assert await call(bench, run=Run()) == status_body()
+        assert bench.script.times == [0, 3]
+        assert bench.budget == 500
+
+
 async def test_a_throttled_key_of_a_paced_run_is_sent_again_at_its_turn():
     async with Bench() as bench:
         await pace(bench)
         bench.script.answers = [no(429), no(429), OK]
         assert await call(bench, run=Run()) == status_body()
-        assert bench.script.times == pytest.approx([0, 0.1, 0.2])
+        assert bench.script.times == pytest.approx([0, 0.1, 0.2], abs=1e-3)
         assert bench.clock.drawn == []
+
+
+async def test_a_halted_run_ends_the_wait_for_a_pause_at_once():
+    async with Bench(no(429, retry_after=40)) as bench:
+        run = Run()
+        waiting = [asyncio.create_task(call(bench, run=run)) for _ in range(4)]
+        await asyncio.sleep(1)
+        run.halt(AuthenticationError("401", status=401))
+        began = now()
+        await asyncio.wait(waiting)
+        assert now() - began <= 0.25
+        errors = [task.exception() for task in waiting]
+        assert {type(error) for error in errors} == {AuthenticationError}
+        assert sorted(error.attempts for error in errors) == [0, 0, 0, 1]
+        assert "not sent again" in str(errors[0])
+        assert len(bench.sent) == 1
 
 
 async def test_a_throttled_key_of_a_run_starts_its_time_anew():
