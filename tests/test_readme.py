@@ -169,6 +169,10 @@ async def run_tests(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
     # Only the plugins that the block itself names; it sets the rest of its environment itself.
     env = env | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     plugins = ASYNCIO_PLUGIN if "pytest_asyncio" in text else []
+    if "flashback_sandbox" in text:
+        plugins = [*plugins, "-p", "flashback_pytest"]
+    if "mark.anyio" in text:
+        plugins = [*plugins, "-p", "anyio"]
     said, _ = await run(
         "-m", "pytest", *plugins, "-p", "no:cacheprovider", path.name, cwd=path.parent, env=env
     )
@@ -304,7 +308,7 @@ Runner = Callable[[Path, Sandbox, dict[str, str]], Awaitable[None]]
 RUNNERS: dict[str, Runner] = {
     "FastAPI(": run_backend,
     "\ndef test_": run_tests,
-    "\nasync def test_": run_tests,
+    "async def test_": run_tests,
     "office-ca.pem": run_in_office,
     "TOKEN_SERVICE": run_with_token_service,
     "logging.": run_with_log,
