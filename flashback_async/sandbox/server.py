@@ -322,7 +322,7 @@ class Sandbox(Told):
         if not any(isinstance(fault.effect, Down) for fault in script.faults):
             return
         plan = self._outages.schedule if begins else self._outages.cancel
-        if self._server is not None and self._loop is not None:
+        if self._server is not None and self._loop is not None and self._loop.is_running():
             call_in_loop(self._loop, lambda: plan(script))
         elif begins:
             raise RuntimeError("Fault.down() needs a sandbox that is running")

@@ -265,6 +265,15 @@ async def test_an_outage_needs_a_sandbox_that_runs():
         pass
 
 
+def test_an_outage_needs_a_loop_that_runs():
+    with asyncio.Runner() as runner:
+        sandbox = Sandbox(buckets=1)
+        runner.run(sandbox.start())
+        with pytest.raises(RuntimeError, match="running"), sandbox.script(Fault.down()):
+            pass
+        runner.run(sandbox.close())
+
+
 async def test_a_sandbox_may_be_closed_during_an_outage():
     sandbox = Sandbox(buckets=1)
     await sandbox.start()
