@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 from flashback_async.errors import DeadlineExceededError, FlashbackError, seconds
 
@@ -14,9 +15,10 @@ class Run:
     ``ends`` is a moment on the client's clock, fixed when the run begins; infinite if the run has
     no deadline. ``error`` is the error of all remaining keys, which stay unsent. ``expired`` is
     the error of the calls that were cancelled in flight because the deadline had passed.
+    ``waiting`` holds functions that end the waits of calls which are not sent yet.
     """
 
-    __slots__ = ("ends", "error", "expired")
+    __slots__ = ("ends", "error", "expired", "waiting")
     # Waiting for admission counts toward the run's deadline, not toward the call's total time.
     waits_apart = True
 
@@ -24,6 +26,7 @@ class Run:
         self.ends = ends
         self.error: FlashbackError | None = None
         self.expired: DeadlineExceededError | None = None
+        self.waiting: set[Callable[[], None]] = set()
 
     def waits_until(self, call_ends: float) -> float:
         """Return the moment until which a call may wait to be admitted."""
@@ -34,6 +37,8 @@ class Run:
         if self.error is not None:
             return False
         self.error = error
+        for end_wait in self.waiting:
+            end_wait()
         return True
 
     def expire(self, deadline: float) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
 from flashback_async.call.pace import Pace
-from flashback_async.run import SINGLE_CALL, Run
 from flashback_async.values import Clock
 
 # Obeying a pause costs no attempt: pauses of a microsecond would make an endless loop.
 _SHORTEST_PAUSE = 0.1
-# Seconds after which a request that waits looks again when its turn is, and whether it still is.
+# Seconds after which a request that waits for its turn looks again when that is.
 _LOOKS_AGAIN = 0.25
 
 
@@ -82,32 +80,29 @@ class Admission:
         self.active += 1
         return True
 
-    async def enter(self, patience: Callable[[], float], run: Run = SINGLE_CALL) -> bool:
+    async def enter(self, patience: Callable[[], float]) -> bool:
         """Wait until the request may leave, and take a slot, which ``leave`` returns.
 
-        Return False, without a slot, if the call's run was halted, or if the server's pause
-        outlasts ``patience``: the seconds that the call can still wait.
+        Return False, without a slot, if the server's pause outlasts ``patience``: the seconds
+        that the call can still wait.
         """
-        longest = math.inf if run is SINGLE_CALL else _LOOKS_AGAIN
         while True:
             while (pause := self.pause_left()) > 0:
-                if run.error is not None or pause > patience():
+                if pause > patience():
                     return False
-                await self._clock.sleep(min(pause, longest))
+                await self._clock.sleep(pause)
             await self._take_slot()
             try:
                 if self._limiter is not None:
                     await self._limiter.acquire()
                 if self.pace.on:
-                    await self._take_turn(run)
+                    await self._take_turn()
             except BaseException:
                 self.leave()
                 raise
-            if run.error is None and self.pause_left() <= 0:
+            if self.pause_left() <= 0:
                 return True
             self.leave()
-            if run.error is not None:
-                return False
 
     def leave(self) -> None:
         """Return the slot, and hand it to the call that has waited longest."""
@@ -131,12 +126,12 @@ class Admission:
                 self.leave()
             raise
 
-    async def _take_turn(self, run: Run) -> None:
+    async def _take_turn(self) -> None:
         """Wait for a turn at the pace; give it up once the server asks for a pause."""
         pace, clock = self.pace, self._clock
         waited = False
         async with self._turns:
-            while pace.on and run.error is None and self.pause_left() <= 0:
+            while pace.on and self.pause_left() <= 0:
                 now = clock.monotonic()
                 wait = pace.turn() - now
                 if wait <= 0:

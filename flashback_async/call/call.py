@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from flashback_async.api import answers
@@ -129,15 +130,30 @@ class Call:
             return reply
 
     async def _wait_for_admission(self) -> bool:
-        """Wait for a slot, the pace and a pause; return whether the pause left time to send."""
+        """Wait for a slot, the pace and a pause; return whether the call may send."""
         paced = self._loop_state.admission.pace.on
         self._record.phase = Phase.PACE if paced else Phase.ADMISSION
         asked = self._state.clock.monotonic()
         self._scope.move(None if self._run.waits_apart else self._ends, Cause.TOTAL)
-        admitted = await self._loop_state.admission.enter(self._patience, self._run)
-        if self._run.waits_apart:
-            self._ends += self._state.clock.monotonic() - asked
+        if not self._run.waits_apart:
+            return await self._loop_state.admission.enter(self._patience)
+        admitted = await self._enter_in_run()
+        self._ends += self._state.clock.monotonic() - asked
         return admitted
+
+    async def _enter_in_run(self) -> bool:
+        """Wait for admission, at the longest until the run is halted; return whether it came."""
+        waiting = self._run.waiting
+        end_wait = partial(self._scope.cancel, Cause.HALTED)
+        waiting.add(end_wait)
+        try:
+            return await self._loop_state.admission.enter(self._patience)
+        except asyncio.CancelledError:
+            if not self._scope.absorb(Cause.HALTED):
+                raise
+            return False
+        finally:
+            waiting.discard(end_wait)
 
     def _not_admitted(self) -> NoAnswer:
         """Return why admission turned the call away: a pause, or the end of its run."""

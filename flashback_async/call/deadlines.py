@@ -19,6 +19,7 @@ class Cause(Enum):
     ATTEMPT = "the attempt's time is up"
     TOTAL = "the call's time is up"
     CLOSED = "the client was closed"
+    HALTED = "the call's run was halted before the call was sent"
 
 
 class CancelScope:

@@ -6,8 +6,6 @@ import math
 import pytest
 
 from flashback_async.call.admission import Admission
-from flashback_async.errors import FlashbackError
-from flashback_async.run import Run
 from flashback_async.values import SystemClock
 from tests.unit.support import LoopClock, now, turns
 
@@ -343,33 +341,6 @@ async def test_a_pause_empties_the_queue_for_turns_and_each_decides_how_long_it_
     assert await asyncio.gather(*hasty) == [False] * 9
     assert now() - began <= 0.25 * 1.01, "long before their turns"
     assert gate.active == 0
-
-
-async def test_a_halted_run_waits_for_no_turn():
-    gate, run = admission(64), Run()
-    throttle(gate)
-    gate.pace.rate = 0.5
-    began = now()
-    calls = [asyncio.create_task(gate.enter(patient, run)) for _ in range(9)]
-    await asyncio.sleep(0.1)
-    run.halt(FlashbackError("halted"))
-    assert await asyncio.gather(*calls) == [False] * 9
-    assert now() - began <= 0.25 * 1.01
-    assert gate.active == 0
-
-
-async def test_a_halted_run_waits_for_no_pause_and_a_single_call_does():
-    gate, run = admission(64), Run()
-    gate.pause(20)
-    began = now()
-    call = asyncio.create_task(gate.enter(patient, run))
-    single = asyncio.create_task(gate.enter(patient))
-    await asyncio.sleep(0.1)
-    run.halt(FlashbackError("halted"))
-    assert not await call
-    assert now() - began <= 0.25 * 1.01
-    assert await single
-    assert now() - began == 20
 
 
 async def test_cancelling_who_waits_for_a_turn_gives_the_slot_back_and_lets_the_next_one_go():

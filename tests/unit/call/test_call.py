@@ -583,6 +583,41 @@ async def test_a_throttled_key_of_a_run_waits_a_random_time_that_costs_nothing()
         assert bench.budget == 500
 
 
+@pytest.mark.parametrize(
+    ("most", "max_rate", "pace"), [(1, None, None), (9, 0.001, None), (9, None, 0.5)]
+)
+async def test_a_halted_run_ends_the_wait_for_a_slot_the_rate_limit_and_a_turn(
+    most, max_rate, pace
+):
+    limits = Limits(max_concurrency=most, max_rate=max_rate)
+    async with Bench(after(5, no(401)), limits=limits) as bench:
+        run = Run()
+        first = asyncio.create_task(call(bench, run=run))
+        await turns()
+        if pace is not None:
+            bench.admission.pace.on, bench.admission.pace.rate = True, pace
+            bench.admission.pace.take_turn(now() + 60, waited=False)
+        others = [asyncio.create_task(call(bench, run=run)) for _ in range(9)]
+        began = now()
+        await asyncio.wait([first, *others])
+        assert now() - began == pytest.approx(5, abs=1e-3)
+        assert {type(task.exception()) for task in [first, *others]} == {AuthenticationError}
+        assert len(bench.sent) == 1
+        assert bench.admission.active == 0
+
+
+async def test_a_key_that_waits_is_cancelled_by_its_task_as_before():
+    async with Bench(no(429, retry_after=40)) as bench:
+        run = Run()
+        waiting = asyncio.create_task(call(bench, run=run))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        run.halt(AuthenticationError("401", status=401))
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert run.waiting == set()
+
+
 async def test_a_key_that_is_throttled_again_and_again_rests_longer_each_time():
     refusals = [no(429)] * 9
     async with Bench(*refusals, OK, retry=RetryPolicy(throttle_base=0)) as bench:
@@ -616,7 +651,9 @@ async def test_a_halted_run_ends_the_wait_for_a_pause_at_once():
         run.halt(AuthenticationError("401", status=401))
         began = now()
         await asyncio.wait(waiting)
-        assert now() - began <= 0.25
+        assert now() == began
+        assert run.waiting == set()
+        assert bench.admission.active == 0
         errors = [task.exception() for task in waiting]
         assert {type(error) for error in errors} == {AuthenticationError}
         assert sorted(error.attempts for error in errors) == [0, 0, 0, 1]
