@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 
 from flashback_async.timing import Timing, replaced
 from flashback_async.values import (
@@ -22,7 +21,9 @@ from flashback_async.values import (
 __all__ = ["skip_waits"]
 
 # Real seconds of rest before the clock jumps, in which whatever is ready can begin its request.
-_REST = 0.002
+_REST = 0.001
+# Seconds of the clock in which sleeps that end one after the other are skipped together.
+_GRAIN = 0.01
 
 
 @contextmanager
@@ -53,28 +54,28 @@ class _SkippingClock:
     def __init__(self) -> None:
         self._ahead = 0.0  # seconds that were skipped
         self._under_way = 0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []  # a heap, by their ends
-        self._numbers = count()
+        self._sleeps: list[_Due] = []  # heaps, by when they are due
+        self._timers: list[_Due] = []
         self._resting: asyncio.TimerHandle | None = None
 
     def monotonic(self) -> float:
         return SystemClock.monotonic() + self._ahead
 
     async def sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        woken: asyncio.Future[None] = loop.create_future()
-        heapq.heappush(self._sleepers, (self.monotonic() + seconds, next(self._numbers), woken))
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        due = self._add(self._sleeps, seconds, lambda: woken.set_result(None))
         self._rest()
-        # A request that takes longer than the sleep does not hold it up.
-        timer = loop.call_later(seconds, _wake, woken)
         try:
             await woken
         finally:
-            timer.cancel()
-            woken.cancel()
+            due.cancel()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> _Due:
+        """Call a function when its time has come or was skipped; that alone makes no jump."""
+        return self._add(self._timers, seconds, callback)
 
     def begin(self) -> None:
         """Record that a request is under way."""
@@ -85,28 +86,67 @@ class _SkippingClock:
         self._under_way -= 1
         self._rest()
 
+    def _add(self, heap: list[_Due], seconds: float, callback: Callable[[], object]) -> _Due:
+        due = _Due(self.monotonic() + seconds, callback)
+        # What is real ends it as well: a request that takes longer does not hold up a sleep.
+        due.real = asyncio.get_running_loop().call_later(seconds, due.fire)
+        heapq.heappush(heap, due)
+        return due
+
     def _rest(self) -> None:
         """Jump in a moment, if nothing is under way by then."""
         if self._resting is not None:
             self._resting.cancel()
             self._resting = None
-        if self._sleepers and not self._under_way:
+        if _first(self._sleeps) is not None and not self._under_way:
             self._resting = asyncio.get_running_loop().call_later(_REST, self._jump)
 
     def _jump(self) -> None:
+        """Move on to the end of the next sleep, or to a timer that is due before it."""
         self._resting = None
-        while self._sleepers and self._sleepers[0][2].done():
-            heapq.heappop(self._sleepers)
-        if self._sleepers and not self._under_way:
-            end, _, woken = heapq.heappop(self._sleepers)
-            self._ahead += max(0.0, end - self.monotonic())
-            _wake(woken)
+        sleep, timer = _first(self._sleeps), _first(self._timers)
+        if sleep is not None and not self._under_way:
+            if timer is not None and timer.at <= sleep.at:
+                self._move_to(timer.at)
+                heapq.heappop(self._timers).fire()
+            else:
+                self._move_to(sleep.at + _GRAIN)
+                while (sleep := _first(self._sleeps)) and sleep.at <= self.monotonic():
+                    heapq.heappop(self._sleeps).fire()
         self._rest()
 
+    def _move_to(self, moment: float) -> None:
+        self._ahead += max(0.0, moment - self.monotonic())
 
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
+
+class _Due:
+    """A function that is called once, at a moment of the clock or when its real time has come."""
+
+    def __init__(self, at: float, callback: Callable[[], object]) -> None:
+        self.at = at
+        self.is_over = False
+        self.real: asyncio.TimerHandle | None = None
+        self._callback = callback
+
+    def __lt__(self, other: _Due) -> bool:
+        return self.at < other.at
+
+    def fire(self) -> None:
+        if not self.is_over:
+            self.cancel()
+            self._callback()
+
+    def cancel(self) -> None:
+        self.is_over = True
+        if self.real is not None:
+            self.real.cancel()
+
+
+def _first(heap: list[_Due]) -> _Due | None:
+    """Return what is due first and neither over nor cancelled."""
+    while heap and heap[0].is_over:
+        heapq.heappop(heap)
+    return heap[0] if heap else None
 
 
 class _Watched:

@@ -117,6 +117,12 @@ class Attempt:
         return f"phase body, {self.received}{expected} bytes received"
 
 
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None: ...
+
+
 class Clock(Protocol):
     """A source of time, sleep and randomness, which a test can replace."""
 
@@ -124,6 +130,7 @@ class Clock(Protocol):
     def wall(self) -> float: ...
     def uniform(self, low: float, high: float) -> float: ...
     async def sleep(self, seconds: float) -> None: ...
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer: ...
 
 
 class SystemClock:
@@ -133,6 +140,9 @@ class SystemClock:
     wall = staticmethod(time.time)
     uniform = staticmethod(random.uniform)
     sleep = staticmethod(asyncio.sleep)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 class Transport(Protocol):

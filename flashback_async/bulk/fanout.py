@@ -10,7 +10,7 @@ from typing import TypeVar
 from flashback_async.bulk.flights import Flights
 from flashback_async.bulk.keys import Keys
 from flashback_async.bulk.report import Outcome
-from flashback_async.bulk.workers import Workers
+from flashback_async.bulk.workers import CallLater, Timer, Workers
 from flashback_async.errors import FlashbackError, InvalidArgumentError, show
 from flashback_async.run import Run
 
@@ -64,18 +64,25 @@ def fan_out_in(
     begin: Callable[[], object] | None = None,
     label: Callable[[FlashbackError, K], None] | None = None,
     merge: bool = False,
+    call_later: CallLater | None = None,
 ) -> AsyncGenerator[Outcome[K, V], None]:
     """Fan out as ``fan_out`` does, in a run that ``func`` can halt.
 
     ``begin`` is called as the run begins, and may raise. ``label`` completes an error that
     the run itself gives to a key. With ``merge``, equal keys in flight at the same time are one
-    call.
+    call. ``call_later`` starts the timer of the deadline; by default, the event loop does.
     """
     check_concurrency(concurrency)
     _check_deadline(deadline)
     flights: Flights[Outcome[K, V]] | None = Flights() if merge else None
-    workers = Workers(run, func, Keys(keys, run), concurrency, label, flights)
+    workers = Workers(
+        run, func, Keys(keys, run), concurrency, label, flights, call_later or _call_later
+    )
     return _outcomes(workers, deadline, begin)
+
+
+def _call_later(seconds: float, callback: Callable[[], object]) -> Timer:
+    return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 def check_concurrency(value: object) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 from flashback_async.bulk.flights import Flights
 from flashback_async.bulk.keys import Keys
@@ -21,6 +22,16 @@ V = TypeVar("V")
 _make_success = fast_maker(Success)
 
 _LONGEST = 1e9  # seconds, some thirty years: more than that overflows some timers
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Prevent the call."""
+
+
+CallLater = Callable[[float, Callable[[], object]], Timer]
 
 
 class Workers(Generic[K, V]):
@@ -38,6 +49,7 @@ class Workers(Generic[K, V]):
         concurrency: int,
         label: Callable[[FlashbackError, K], None] | None,
         flights: Flights[Outcome[K, V]] | None,
+        call_later: CallLater,
     ) -> None:
         self.done: deque[Outcome[K, V]] = deque()
         self._run = run
@@ -46,9 +58,10 @@ class Workers(Generic[K, V]):
         self._concurrency = concurrency
         self._label = label
         self._flights = flights
+        self._call_later = call_later
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Handle | None = None
-        self._timer: asyncio.Handle | None = None
+        self._timer: Timer | None = None
         self._stopped = False
         self._bug: BaseException | None = None
         self._news = asyncio.Event()
@@ -63,8 +76,8 @@ class Workers(Generic[K, V]):
         else:
             self._start_workers(self._keys.plain)
         if deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(deadline, _LONGEST), self._expire_next, deadline)
+            expire_next = partial(self._expire_next, deadline)
+            self._timer = self._call_later(min(deadline, _LONGEST), expire_next)
 
     async def has_news(self) -> bool:
         """Wait for the next outcomes; return False once all have been taken."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 from typing import Self
+
+from flashback_async.values import Clock, Timer
 
 # Deadlines that pass within this many seconds of each other share one wake-up.
 _GRAIN = 0.002
@@ -97,12 +98,12 @@ class CancelScope:
 class DeadlineTimer:
     """The scopes of one event loop, and one timer for the earliest of their deadlines."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, monotonic: Callable[[], float]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self.loop = loop
         self.scopes: set[CancelScope] = set()
-        self._monotonic = monotonic
+        self._clock = clock
         self.wakes_at = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self.closing = False
         self.left = asyncio.Event()
 
@@ -121,8 +122,8 @@ class DeadlineTimer:
         """Schedule a check of all deadlines for this moment."""
         self._stop()
         self.wakes_at = when
-        delay = max(_GRAIN, when - self._monotonic())
-        self._timer = self.loop.call_later(delay, self._sweep)
+        delay = max(_GRAIN, when - self._clock.monotonic())
+        self._timer = self._clock.call_later(delay, self._sweep)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -133,7 +134,7 @@ class DeadlineTimer:
     def _sweep(self) -> None:
         """Cancel every scope whose deadline has passed; schedule a check for the next one."""
         self._stop()
-        now = self._monotonic()
+        now = self._clock.monotonic()
         for scope in self.scopes:
             if scope.deadline is not None and scope.deadline <= now:
                 scope.expire()

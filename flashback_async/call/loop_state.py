@@ -41,7 +41,7 @@ class LoopState:
         self.loop = asyncio.get_running_loop()
         self.transport = transport
         self.admission = Admission(limits.max_concurrency, limits.max_rate, clock)
-        self.timer = DeadlineTimer(self.loop, clock.monotonic)
+        self.timer = DeadlineTimer(self.loop, clock)
         # Threads of our own, because the application may keep the loop's busy. Each is started
         # when it is first needed.
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="flashback")

@@ -121,6 +121,7 @@ class Bulk(ABC, Generic[K, V]):
             begin=begin,
             label=label,
             merge=merge,
+            call_later=state.clock.call_later,
         )
 
 

@@ -43,6 +43,9 @@ class LoopClock:
         self.slept.append(seconds)
         await asyncio.sleep(seconds)
 
+    def call_later(self, seconds, callback):
+        return self.loop.call_later(seconds, callback)
+
 
 async def turns(count=10):
     """Yield to the event loop, so that whatever is ready runs."""

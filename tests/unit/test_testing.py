@@ -1,11 +1,18 @@
 """Waits that a test skips: which end at once, and which stay real."""
 
 import asyncio
+import itertools
 import time
 
 import pytest
 
-from flashback_async import Limits, RateLimitError, RetryPolicy, Timeout
+from flashback_async import (
+    DeadlineExceededError,
+    Limits,
+    RateLimitError,
+    RetryPolicy,
+    Timeout,
+)
 from flashback_async.testing import skip_waits
 from tests.unit.support import Bench, after, answer, echo_status, hang, no, status_body
 
@@ -91,6 +98,45 @@ async def test_a_throttled_run_is_skipped_through(bench):
         assert (await made.status.get_many([f"b{n}" for n in range(60)])).ok
         assert real() - before < 2
         assert made.state.clock.monotonic() - before > 3
+
+
+@pytest.mark.parametrize(("keys", "pause"), [(64, 50), (70, 50), (200, 20)])
+async def test_a_pause_of_a_large_run_is_skipped_by_all_of_its_keys(bench, keys, pause):
+    async with bench(no(429, retry_after=pause), echo_status) as made:
+        before = real()
+        assert (await made.status.get_many([f"b{n}" for n in range(keys)])).ok
+        assert real() - before < 0.5
+        assert made.state.clock.monotonic() - before > pause
+
+
+async def test_pauses_again_and_again_are_skipped(bench):
+    count = itertools.count(1)
+
+    def reply(request, attempt):
+        third = next(count) % 3 == 0
+        return no(429, retry_after=30) if third else echo_status(request, attempt)
+
+    async with bench(reply) as made:
+        before = real()
+        assert (await made.status.get_many([f"b{n}" for n in range(100)])).ok
+        assert real() - before < 2
+
+
+async def test_the_deadline_of_a_run_is_on_the_clock_of_the_client(bench):
+    async with bench(no(429)) as made:
+        before = real()
+        report = await made.status.get_many([f"b{n}" for n in range(20)], deadline=60)
+        assert {type(error) for error in report.failed.values()} == {DeadlineExceededError}
+        assert real() - before < 1
+        assert 59 < made.state.clock.monotonic() - before < 62
+
+
+async def test_a_deadline_alone_is_not_skipped_to(bench):
+    async with bench(after(5, OK)) as made:
+        before = real()
+        report = await made.status.get_many(["b"], deadline=3)
+        assert not report.ok
+        assert 3 <= real() - before < 3.1
 
 
 async def test_a_pause_that_is_too_long_still_fails(bench):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 
 class FakeClock:
@@ -41,6 +42,9 @@ class FakeClock:
     def uniform(self, low: float, high: float) -> float:
         self.draws.append((low, high))
         return low + (high - low) * self.chance
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback)
 
     async def sleep(self, seconds: float) -> None:
         ends = self.monotonic() + seconds

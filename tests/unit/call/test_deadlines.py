@@ -6,13 +6,13 @@ import contextlib
 import pytest
 
 from flashback_async.call.deadlines import CancelScope, Cause, DeadlineTimer
-from tests.unit.support import now, turns
+from tests.unit.support import LoopClock, now, turns
 
 
 @pytest.fixture
 async def deadlines():
     loop = asyncio.get_running_loop()
-    made = DeadlineTimer(loop, loop.time)
+    made = DeadlineTimer(loop, LoopClock())
     yield made
     assert not made.scopes, "a scope was entered and never left"
     await made.close()
@@ -96,7 +96,7 @@ async def test_a_scope_needs_a_task():
 
     def outside():
         try:
-            CancelScope(DeadlineTimer(loop, loop.time))
+            CancelScope(DeadlineTimer(loop, LoopClock()))
         except RuntimeError as error:
             raised.set_result(str(error))
 
@@ -386,10 +386,15 @@ async def test_closing_from_two_tasks_at_once_is_fine(deadlines):
     assert await asyncio.gather(*calls) == [Cause.CLOSED] * 3
 
 
+class SlowClock(LoopClock):
+    def monotonic(self):
+        return super().monotonic() * 0.5
+
+
 async def test_a_timer_that_comes_early_is_set_again(deadlines):
     # A loop rounds its timers; what has not yet come is waited for again.
     loop = asyncio.get_running_loop()
-    slow = DeadlineTimer(loop, lambda: loop.time() * 0.5)
+    slow = DeadlineTimer(loop, SlowClock())
     with CancelScope(slow) as scope:
         scope.move(loop.time() * 0.5 + 1, Cause.TOTAL)
         await asyncio.sleep(1.5)
