@@ -105,7 +105,7 @@ class Api:
         named = [bucket_id] if bucket_id is not None else _named_in(request)
         exchange = Exchange(
             method=request.method,
-            path=request.raw_path,
+            path=request.raw_path.replace(self._world.token, "***"),
             operation=operation,
             bucket_id=bucket_id,
             bucket_ids=tuple(map(str.lower, named)),

@@ -10,6 +10,7 @@ import unicodedata
 from datetime import UTC, date, datetime
 
 _LONGEST_ID = 256
+_MOST_DIGITS = 1_000  # beyond some 4,000, Python refuses to write an integer
 _UNSEEN = "CZ"  # categories of characters that no id may have, but for spaces
 _OPENED = date(2020, 1, 1)
 
@@ -95,12 +96,18 @@ def percent(name: str, value: float) -> float:
 def count(name: str, value: int) -> str:
     """Return a counter as it is sent; raise ValueError unless it is whole, and 0 or more."""
     whole(name, value, 0)
-    return str(value)
+    return _digits(name, value)
 
 
 def whole_text(name: str, value: int) -> str:
     """Return a whole number as it is sent; raise ValueError unless it is one."""
     whole(name, value)
+    return _digits(name, value)
+
+
+def _digits(name: str, value: int) -> str:
+    if abs(value) >= 10**_MOST_DIGITS:
+        raise ValueError(f"{name} must have at most {_MOST_DIGITS:,} digits")
     return str(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -17,6 +17,8 @@ from flashback_async.sandbox.log import Seen
 from flashback_async.sandbox.server import Sandbox
 
 PREFIX = "/_sandbox/"
+
+T = TypeVar("T")
 
 # How JSON names what a fault takes: the classes' methods, and the types of their arguments.
 _MADE: dict[str, Callable[..., Fault]] = {
@@ -61,11 +63,19 @@ class ControlledSandbox(Sandbox):
 
     async def _do(self, request: web.BaseRequest) -> JsonObject | list[JsonObject]:
         host = self.base_url.removeprefix("http://")
-        if request.headers.get("Host") not in (host, host.replace("127.0.0.1", "localhost")):
+        hosts = (host, host.replace("127.0.0.1", "localhost"))
+        if request.headers.get("Host") not in hosts:
             raise RefusedError(403, f"Host must be {host}")
+        # A browser sends it with what a web page asks for, and no page has business here.
+        if "Origin" in request.headers:
+            raise RefusedError(403, "a request with an Origin is refused")
         match request.method, request.path.removeprefix(PREFIX):
             case "POST", "faults":
-                self.script(*_faults(await _document(request))).__enter__()
+                faults = _faults(await _document(request))
+                for place, fault in enumerate(faults):
+                    if fault.bucket_id is not None:
+                        _naming(f"fault {place}: for_bucket", self._check_known, fault.bucket_id)
+                self.script(*faults).__enter__()
                 return {"success": True}
             case "DELETE", "faults":
                 self._stage.lift_all()
@@ -158,9 +168,25 @@ def _condition(fault: Fault, name: str, value: object) -> Fault:
     if name == "between":
         if not isinstance(value, list) or len(value) != 2:
             raise ValueError("between must be a list of two numbers of seconds")
-        return fault.between(*value)
-    made: Fault = getattr(fault, name)(value)
-    return made
+        return _naming(name, fault.between, *value)
+    condition: Callable[[Any], Fault] = getattr(fault, name)
+    return _naming(name, condition, value)
+
+
+def _naming(name: str, function: Callable[..., T], *arguments: object) -> T:
+    """Call a function; a ValueError of it names what JSON calls the argument.
+
+    Raises:
+        ValueError: The function raised it.
+    """
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        rest = str(error)
+    if name == "between" or rest.startswith("Fault."):
+        raise ValueError(f"{name}: {rest}")
+    # Python's own name of the argument comes first.
+    raise ValueError(f"{name} {rest.partition(' ')[2]}")
 
 
 def _entry(seen: Seen) -> JsonObject:

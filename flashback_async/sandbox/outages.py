@@ -39,6 +39,11 @@ class Outages:
             else:
                 self.begin(script)
 
+    @property
+    def in_force(self) -> bool:
+        """Whether a script keeps the server down now."""
+        return bool(self._causes)
+
     def begin(self, script: Script) -> None:
         """Take the server down for a script."""
         if not self._causes:
@@ -57,11 +62,3 @@ class Outages:
         for timer in self._timers.pop(script, []):
             timer.cancel()
         self.end(script)
-
-    def forget(self) -> None:
-        """Cancel everything, because the server is closed."""
-        for timers in self._timers.values():
-            for timer in timers:
-                timer.cancel()
-        self._timers.clear()
-        self._causes.clear()

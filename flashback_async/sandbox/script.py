@@ -104,7 +104,6 @@ class Stage:
     """
 
     def __init__(self, outage: Callable[[Script, bool], None]) -> None:
-        self.begun: list[Script] = []
         self._inner_first: list[Script] = []
         self._outage = outage
         self._lock = threading.Lock()
@@ -113,7 +112,6 @@ class Stage:
         """Put a script in force."""
         self._outage(script, True)
         with self._lock:
-            self.begun.append(script)
             self._inner_first.insert(0, script)
 
     def leave(self, script: Script) -> None:
@@ -127,11 +125,6 @@ class Stage:
         """Lift every script."""
         for script in self._inner_first.copy():
             self.leave(script)
-
-    def reset(self) -> None:
-        """Lift every script, and forget those that were in force before."""
-        self.lift_all()
-        self.begun.clear()
 
     def take(self, exchange: Exchange) -> tuple[Script, Fault] | None:
         """Return the fault that strikes a request, with its script; None if none does."""

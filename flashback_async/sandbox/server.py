@@ -78,6 +78,7 @@ class Sandbox(Told):
         "_options",
         "_outages",
         "_port",
+        "_scripts",
         "_server",
         "_stage",
         "_start_lock",
@@ -105,10 +106,13 @@ class Sandbox(Told):
         if healthy and churn:
             raise ValueError("churn must be 0 in a healthy sandbox, whose nodes never change")
         checks.whole("port", port, 0, 65_535)
-        if now is not None and not callable(now):
-            raise ValueError(f"now must be a function that returns the time, not {now!r}")
+        if now is not None:
+            if not callable(now):
+                raise ValueError(f"now must be a function that returns the time, not {now!r}")
+            checks.moment("the result of now", now())
         super().__init__(World(Account(seed, nodes, healthy=healthy, churn=churn), buckets))
         self._stage = Stage(self._plan_outages)
+        self._scripts: list[Script] = []
         self._outages = Outages(self._go_down, self._go_up)
         self._api = Api(
             self._world, seed=seed, now=now or _real_time, stage=self._stage, lock=self._lock
@@ -214,15 +218,19 @@ class Sandbox(Told):
             self._port = server.listen(_HOST, self._port)
             self._server = server
             self._base_url = f"http://{_HOST}:{self._port}"
+            if self._outages.in_force:
+                server.go_down()
 
     async def close(self) -> None:
         """Stop listening and abort every connection, including requests in flight.
 
         A start in progress finishes first. Closing a sandbox that is not running does nothing.
+
+        Raises:
+            RuntimeError: It runs in another event loop, such as that of its thread.
         """
         async with self._one_at_a_time():
             server, self._server = self._server, None
-            self._outages.forget()
             if server is not None:
                 await server.close()
 
@@ -233,6 +241,8 @@ class Sandbox(Told):
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            if self._server is not None and _runs(self._loop):
+                raise RuntimeError("the sandbox runs in another event loop")
             self._loop, self._start_lock = loop, asyncio.Lock()
         return self._start_lock
 
@@ -259,7 +269,7 @@ class Sandbox(Told):
         Buckets, states, settings and the first token are back. The log is empty, no request is
         counted, and scripts are lifted.
         """
-        self._stage.reset()
+        self._stage.lift_all()
         with self._lock:
             self._world.reset()
             self._api.failures.clear()
@@ -284,12 +294,24 @@ class Sandbox(Told):
                 raise ValueError(f"faults must be of the class Fault, not {fault!r}")
             if fault.bucket_id is not None:
                 self._check_known(fault.bucket_id)
-        return Script(faults, self._stage)
+        script = Script(faults, self._stage)
+        self._scripts.append(script)
+        return script
 
     @property
     def scripts(self) -> tuple[Script, ...]:
-        """The scripts that have been in force since the sandbox was made or reset."""
-        return tuple(self._stage.begun)
+        """Every script that was made, in force or not; `reset` does not forget them."""
+        return tuple(self._scripts)
+
+    def remove_bucket(self, bucket_id: str) -> None:
+        """Remove a bucket from the workspace; requests for it get a 404.
+
+        Raises:
+            ValueError: The workspace has no such bucket.
+        """
+        with self._lock:
+            super().remove_bucket(bucket_id)
+            self._api.failures.pop(bucket_id.lower(), None)
 
     def fail(
         self, bucket_id: str, status: int = 503, times: int = 1, *, retry_after: int | None = None
@@ -321,11 +343,11 @@ class Sandbox(Told):
     def _plan_outages(self, script: Script, begins: bool) -> None:
         if not any(isinstance(fault.effect, Down) for fault in script.faults):
             return
-        plan = self._outages.schedule if begins else self._outages.cancel
-        if self._server is not None and self._loop is not None and self._loop.is_running():
-            call_in_loop(self._loop, lambda: plan(script))
-        elif begins:
+        if begins and (self._server is None or not _runs(self._loop)):
             raise RuntimeError("Fault.down() needs a sandbox that is running")
+        plan = self._outages.schedule if begins else self._outages.cancel
+        if self._loop is not None and _runs(self._loop):
+            call_in_loop(self._loop, lambda: plan(script))
 
     def _go_down(self) -> None:
         if self._server is not None:
@@ -334,6 +356,10 @@ class Sandbox(Told):
     def _go_up(self) -> None:
         if self._server is not None:
             self._server.go_up()
+
+
+def _runs(loop: asyncio.AbstractEventLoop | None) -> bool:
+    return loop is not None and loop.is_running()
 
 
 def _real_time() -> datetime:

@@ -149,7 +149,7 @@ class Told:
 
         Args:
             bucket_id: A bucket of the workspace.
-            count: Objects, 0 or more, of any size.
+            count: Objects, 0 or more; every counter has at most 1,000 digits.
             upload_bytes: Bytes, 0 or more.
             download_bytes: Bytes, 0 or more.
             size_change: Bytes; may be negative.

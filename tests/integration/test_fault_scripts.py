@@ -285,6 +285,26 @@ async def test_a_sandbox_may_be_closed_during_an_outage():
     await sandbox.close()
 
 
+async def test_a_sandbox_that_starts_again_during_an_outage_is_down():
+    sandbox = Sandbox(buckets=1)
+    await sandbox.start()
+    with sandbox.script(Fault.down()):
+        await sandbox.close()
+        await sandbox.start()
+        assert not is_listening(sandbox)
+    assert is_listening(sandbox)
+    await sandbox.close()
+
+
+async def test_a_sandbox_of_a_thread_is_not_closed_from_elsewhere():
+    with Sandbox.in_thread(buckets=1) as sandbox:
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await sandbox.close()
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await sandbox.start()
+        assert is_listening(sandbox)
+
+
 async def test_close_and_start_keep_the_port(sandbox, client):
     base_url = sandbox.base_url
     await sandbox.close()
@@ -321,6 +341,17 @@ async def test_the_log_tells_each_request_without_the_token(sandbox, client):
     sandbox.log.clear()
     assert list(sandbox.log) == []
     assert sandbox.requests == 3
+
+
+async def test_the_log_hides_a_token_that_a_client_sends_in_a_url(sandbox):
+    port = urlsplit(sandbox.base_url).port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    target = f"/bucket/stats?token={sandbox.token}"
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert sandbox.log[0].path == "/bucket/stats?token=***"
 
 
 async def test_a_request_is_in_the_log_before_its_answer(sandbox, client):

@@ -167,6 +167,30 @@ def test_a_strict_test_fails_if_a_fault_never_struck(run):
     result.stdout.fnmatch_lines(["*AssertionError: never struck: Fault.hang().after(7)"])
 
 
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ("flashback_sandbox.script(Fault.hang())", {"passed": 1, "errors": 1}),
+        (
+            "flashback_sandbox.script(Fault.hang()); flashback_sandbox.reset()",
+            {"passed": 1, "errors": 1},
+        ),
+        ("flashback_sandbox.script(Fault.hang()); raise LookupError", {"failed": 1}),
+    ],
+    ids=["never_in_force", "reset", "failed_before"],
+)
+def test_a_strict_test_checks_every_script_unless_it_has_failed(run, body, outcome):
+    text = f"""
+        import pytest
+        from flashback_async.sandbox import Fault
+
+        @pytest.mark.flashback(strict=True)
+        def test_it(flashback_sandbox):
+            {body}
+    """
+    run(text, apart=False).assert_outcomes(**outcome)
+
+
 def test_markers_of_class_and_test_add_up(run):
     text = """
         import pytest

@@ -93,14 +93,14 @@ async def test_every_fault_has_its_json(sandbox, tell, fault):
         ([{"fault": "hang"}, {"fault": "status"}], "fault 1: status is missing"),
         ([{"fault": "status", "status": 99}], "fault 0: status must be 200 or more, not 99"),
         ([{"fault": "hang", "frist": 3}], "fault 0: hang takes no frist"),
-        ([{"fault": "hang", "first": "3"}], "fault 0: strikes must be a whole number"),
+        ([{"fault": "hang", "first": "3"}], "fault 0: first must be a whole number"),
         ([{"fault": "hang", "between": 3}], "fault 0: between must be a list of two numbers"),
-        ([{"fault": "hang", "between": [2, 1]}], "fault 0: end must be more than begin"),
+        ([{"fault": "hang", "between": [2, 1]}], "fault 0: between: end must be more than begin"),
         ([{"fault": "down"}], "fault 0: down needs between"),
-        ([{"fault": "down", "first": 1}], "fault 0: Fault.down() takes after() and between() only"),
+        ([{"fault": "down", "first": 1}], "fault 0: first: Fault.down() takes after() and"),
         (
             [{"fault": "hang", "for_bucket": "nobody"}],
-            "bucket_id must be a bucket of the workspace",
+            "fault 0: for_bucket must be a bucket of",
         ),
         ([{"fault": "body", "body": 7}], "fault 0: body must be bytes"),
     ],
@@ -169,6 +169,14 @@ async def test_another_host_is_refused(sandbox, tell, host):
         "GET", "log", headers={"Host": sandbox.base_url.replace("http://127.0.0.1", "localhost")}
     )
     assert status == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "token"), ("GET", "log")])
+async def test_no_web_page_can_tell_it_anything(sandbox, tell, method, path):
+    token = sandbox.token
+    status, answer = await tell(method, path, headers={"Origin": "http://evil.example"})
+    assert (status, answer["success"]) == (403, False)
+    assert sandbox.token == token
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ async def test_reset_is_as_when_it_was_made(sandbox, client):
     with sandbox.script(Fault.hang(), Fault.down()):
         sandbox.reset()
         assert sandbox.token == token
-        assert (sandbox.requests, list(sandbox.log), sandbox.scripts) == (0, [], ())
+        assert (sandbox.requests, list(sandbox.log)) == (0, [])
         assert (sandbox.error_rate, sandbox.latency, sandbox.rate_limit) == (0.0, 0.0, None)
         now = await client.status.get(first), await client.bucket_stats.list(), sandbox.bucket_ids
         assert now == as_made
@@ -187,6 +187,7 @@ NO_SUCH = "00000000-0000-4000-8000-000000000000"
         (lambda s, b, ip: s.set_totals(b, count=-1), "count must be 0 or more"),
         (lambda s, b, ip: s.set_totals(b, upload_bytes=1.5), "upload_bytes must be a whole number"),
         (lambda s, b, ip: s.set_totals(b, size_change="1"), "size_change must be a whole number"),
+        (lambda s, b, ip: s.set_totals(b, count=10**5000), "count must have at most 1,000 digits"),
         (lambda s, b, ip: s.add_bucket(b), "bucket_id must be new"),
         (lambda s, b, ip: s.add_bucket(s.forbidden_ids[0]), "bucket_id must be new"),
         (lambda s, b, ip: s.add_bucket(""), "bucket_id must have 1 to 256 characters"),
@@ -204,6 +205,22 @@ def test_what_cannot_be_is_refused_with_the_argument_and_the_rule(tell, says):
     bucket_id = sandbox.bucket_ids[0]
     with pytest.raises(ValueError, match=says):
         tell(sandbox, bucket_id, sandbox.node_ips(bucket_id)[0])
+
+
+@pytest.mark.parametrize("now", [lambda: 5, lambda: NOW.replace(tzinfo=None), lambda: None])
+def test_a_clock_must_return_a_time_with_a_time_zone(now):
+    with pytest.raises(ValueError, match="the result of now must be a datetime with a time zone"):
+        Sandbox(now=now)
+
+
+async def test_the_failures_of_a_bucket_go_with_it(sandbox, client):
+    mine = sandbox.add_bucket("mine")
+    sandbox.fail("Mine", status=500, times=50)
+    sandbox.remove_bucket(mine)
+    with pytest.raises(NotFoundError):
+        await client.status.get(mine)
+    sandbox.add_bucket(mine)
+    assert (await client.status.get(mine)).nodes
 
 
 def test_a_forbidden_bucket_may_have_faults():
