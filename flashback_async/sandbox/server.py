@@ -12,16 +12,13 @@ from typing import Self, TypedDict, Unpack
 from aiohttp import web
 
 from flashback_async.sandbox import checks
-from flashback_async.sandbox.api import Api
 from flashback_async.sandbox.connections import Connections
 from flashback_async.sandbox.data import Account
-from flashback_async.sandbox.faults import Down, Fault
-from flashback_async.sandbox.limits import Throttle
-from flashback_async.sandbox.log import Log
+from flashback_async.sandbox.faults import Down
 from flashback_async.sandbox.outages import Outages
 from flashback_async.sandbox.script import Script, Stage
+from flashback_async.sandbox.scripted import Scripted
 from flashback_async.sandbox.threads import call_in_loop, served_by_thread
-from flashback_async.sandbox.told import Told
 from flashback_async.sandbox.world import World
 
 _HOST = "127.0.0.1"
@@ -42,7 +39,7 @@ class Options(TypedDict, total=False):
     now: Callable[[], datetime] | None
 
 
-class Sandbox(Told):
+class Sandbox(Scripted):
     """A Flashback API on this machine, with an account that is generated from a seed.
 
     It serves HTTP on the loopback interface and needs no network. The same seed and the same time
@@ -72,15 +69,12 @@ class Sandbox(Told):
 
     __slots__ = (
         "__weakref__",
-        "_api",
         "_base_url",
         "_loop",
         "_options",
         "_outages",
         "_port",
-        "_scripts",
         "_server",
-        "_stage",
         "_start_lock",
     )
 
@@ -110,13 +104,9 @@ class Sandbox(Told):
             if not callable(now):
                 raise ValueError(f"now must be a function that returns the time, not {now!r}")
             checks.moment("the result of now", now())
-        super().__init__(World(Account(seed, nodes, healthy=healthy, churn=churn), buckets))
-        self._stage = Stage(self._plan_outages)
-        self._scripts: list[Script] = []
+        world = World(Account(seed, nodes, healthy=healthy, churn=churn), buckets)
+        super().__init__(world, Stage(self._plan_outages), seed=seed, now=now or _real_time)
         self._outages = Outages(self._go_down, self._go_up)
-        self._api = Api(
-            self._world, seed=seed, now=now or _real_time, stage=self._stage, lock=self._lock
-        )
         self._api.outage = self._outages.begin
         self._options = (latency, error_rate, rate_limit)
         self.latency, self.error_rate, self.rate_limit = self._options
@@ -147,18 +137,6 @@ class Sandbox(Told):
         with served_by_thread(sandbox):
             yield sandbox
 
-    # What it is.
-
-    @property
-    def requests(self) -> int:
-        """The number of requests received since it was created or reset, refused ones included."""
-        return self._api.requests
-
-    @property
-    def log(self) -> Log:
-        """The last 100,000 requests that were received, in their order."""
-        return self._api.log
-
     @property
     def base_url(self) -> str:
         """The `base_url` for a client; after `close`, the last one that was served.
@@ -169,38 +147,6 @@ class Sandbox(Told):
         if self._base_url is None:
             raise RuntimeError("the sandbox has no base_url before it is started")
         return self._base_url
-
-    @property
-    def latency(self) -> float:
-        """Seconds by which every answer is delayed."""
-        return self._api.latency
-
-    @latency.setter
-    def latency(self, value: float) -> None:
-        checks.number("latency", value, 0)
-        self._api.latency = value
-
-    @property
-    def error_rate(self) -> float:
-        """Share of requests that are answered with 503."""
-        return self._api.error_rate
-
-    @error_rate.setter
-    def error_rate(self, value: float) -> None:
-        checks.number("error_rate", value, 0, 1)
-        self._api.error_rate = value
-
-    @property
-    def rate_limit(self) -> float | None:
-        """Requests per second that are allowed; None sets no limit."""
-        throttle = self._api.throttle
-        return None if throttle is None else throttle.rate
-
-    @rate_limit.setter
-    def rate_limit(self, value: float | None) -> None:
-        if value is not None:
-            checks.number("rate_limit", value, 0.001)
-        self._api.throttle = None if value is None else Throttle(value)
 
     # Serving.
 
@@ -276,69 +222,6 @@ class Sandbox(Told):
             self.latency, self.error_rate, self.rate_limit = self._options
             self.log.clear()
             self._api.requests = 0
-
-    # What goes wrong.
-
-    def script(self, *faults: Fault) -> Script:
-        """Return a script of faults, which are in force within its ``with`` block.
-
-        A script within another one comes before that. Scripts come before `fail`, the token,
-        `rate_limit` and `error_rate`.
-
-        Raises:
-            ValueError: One is not a `Fault`, or is about a bucket that is neither in the workspace
-                nor in `forbidden_ids`.
-        """
-        for fault in faults:
-            if not isinstance(fault, Fault):
-                raise ValueError(f"faults must be of the class Fault, not {fault!r}")
-            if fault.bucket_id is not None:
-                self._check_known(fault.bucket_id)
-        script = Script(faults, self._stage)
-        self._scripts.append(script)
-        return script
-
-    @property
-    def scripts(self) -> tuple[Script, ...]:
-        """Every script that was made, in force or not; `reset` does not forget them."""
-        return tuple(self._scripts)
-
-    def remove_bucket(self, bucket_id: str) -> None:
-        """Remove a bucket from the workspace; requests for it get a 404.
-
-        Raises:
-            ValueError: The workspace has no such bucket.
-        """
-        with self._lock:
-            super().remove_bucket(bucket_id)
-            self._api.failures.pop(bucket_id.lower(), None)
-
-    def fail(
-        self, bucket_id: str, status: int = 503, times: int = 1, *, retry_after: int | None = None
-    ) -> None:
-        """Answer the next requests for a bucket with an error, a short form of `script`.
-
-        They are requests for its status, its node statistics, and lists of statistics that name it.
-        A second call replaces the failures that remain of the first.
-
-        Args:
-            bucket_id: A bucket of the workspace, or one of `forbidden_ids`.
-            status: The HTTP status, 400 to 599.
-            times: Number of answers, 1 or more.
-            retry_after: Seconds for a `Retry-After` header, 0 or more; None sends no header.
-
-        Raises:
-            ValueError: There is no such bucket, or an argument is out of its range.
-        """
-        self._check_known(bucket_id)
-        checks.whole("status", status, 400, 599)
-        checks.whole("times", times, 1)
-        if retry_after is not None:
-            checks.whole("retry_after", retry_after, 0)
-        fault = Fault.status(status, retry_after=retry_after).first(times).for_bucket(bucket_id)
-        with self._lock:
-            self._api.failures.pop(bucket_id.lower(), None)
-            self._api.failures[bucket_id.lower()] = Script([fault], self._stage)
 
     def _plan_outages(self, script: Script, begins: bool) -> None:
         if not any(isinstance(fault.effect, Down) for fault in script.faults):
