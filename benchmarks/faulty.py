@@ -50,8 +50,10 @@ class Faulty(Requests):
         return _refusal(b"503 Service Unavailable", _BUSY)
 
     def throttled(self, whole: bytes) -> bytes:
-        """Send a 429 with a pause."""
-        return _refusal(b"429 Too Many Requests", _THROTTLED, b"Retry-After: %g\r\n" % _PAUSE)
+        """Send a 429, the first time with a pause."""
+        is_first = self._seen["throttled"] == 1
+        pause = b"Retry-After: %g\r\n" % _PAUSE if is_first else b""
+        return _refusal(b"429 Too Many Requests", _THROTTLED, pause)
 
     def reset_before(self, whole: bytes) -> bytes:
         """Reset the connection instead of answering."""
@@ -89,7 +91,8 @@ class Faulty(Requests):
         self.transport.abort()
 
 
-# A 429 is rare because each one pauses the whole client, which would only prolong the soak.
+# A 429 is rare and names a time only once: a client takes each that does for a limit, and slows
+# down for a while.
 _SHARES: dict[Callable[[Faulty, bytes], bytes], int] = {
     Faulty.busy: 20,
     Faulty.reset_before: 16,
