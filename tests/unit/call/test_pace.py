@@ -134,6 +134,20 @@ def test_a_timer_that_is_a_little_late_is_made_up_for_and_no_more():
     assert pace.turn() == pytest.approx(T + 4.98 + 0.1)
 
 
+def test_at_high_rates_a_few_may_leave_together_and_the_rate_is_kept():
+    pace = paced()
+    pace.rate = 4000.0
+    pace.take_turn(T + 1.0, waited=True)
+    now, left = T + 1.0, 0
+    while now < T + 2.0:
+        if pace.turn() <= now:
+            pace.take_turn(now, waited=True)
+            left += 1
+        else:
+            now += 0.002
+    assert 0.97 * 4000 <= left <= 1.03 * 4000
+
+
 def test_a_new_rate_moves_the_next_turn_at_once():
     pace = paced()
     pace.take_turn(T + 0.1, waited=True)
