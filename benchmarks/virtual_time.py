@@ -54,7 +54,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     @property
     def timers(self) -> list[asyncio.TimerHandle]:
         """The timers that are still to fire."""
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined] # asyncio's own list
         return [handle for handle in scheduled if not handle.cancelled()]
 
     def call_at(

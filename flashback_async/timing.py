@@ -35,7 +35,7 @@ def new_timing() -> Timing:
 
 @contextmanager
 def replaced(source: Callable[[], Timing]) -> Iterator[None]:
-    """Give clients made within the block another timing."""
+    """Replace the timing of clients that are made within the block."""
     _sources.append(source)
     try:
         yield

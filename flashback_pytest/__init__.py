@@ -18,8 +18,6 @@ _MARKER = (
     "flashback(buckets=100, nodes=3, seed=0, strict=False, ...): the arguments of the Sandbox that "
     "the fixture flashback_sandbox starts; strict fails a test if a fault of a script never struck"
 )
-
-
 _FAILED = pytest.StashKey[bool]()
 
 

@@ -25,7 +25,7 @@ _LONGEST = 1e9  # seconds, some thirty years: more than that overflows some time
 
 
 class Timer(Protocol):
-    """A call that is due later."""
+    """A call that is due later, from the event loop or from a client's clock."""
 
     def cancel(self) -> None:
         """Prevent the call."""

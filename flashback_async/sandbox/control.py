@@ -20,7 +20,7 @@ PREFIX = "/_sandbox/"
 
 T = TypeVar("T")
 
-# How JSON names what a fault takes: the classes' methods, and the types of their arguments.
+# How JSON names the faults.
 _MADE: dict[str, Callable[..., Fault]] = {
     "status": Fault.status,
     "body": Fault.body,
@@ -32,6 +32,7 @@ _MADE: dict[str, Callable[..., Fault]] = {
     "token_expired": Fault.token_expired,
     "down": Fault.down,
 }
+# What each takes, and whether it must be given.
 _ARGUMENTS = {
     "status": {"status": True, "retry_after": False},
     "body": {"body": True, "status": False, "content_type": False},

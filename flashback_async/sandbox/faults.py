@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Self, TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from flashback_async.sandbox import checks
 
@@ -84,9 +84,8 @@ class Fault:
     limit: float = math.inf  # how often it strikes
     bucket_id: str | None = None
     operation: str | None = None
-    window: tuple[float, float] = field(
-        default=(-math.inf, math.inf)
-    )  # seconds since the script began
+    # In seconds since the script began.
+    window: tuple[float, float] = (-math.inf, math.inf)
 
     # What goes wrong.
 
