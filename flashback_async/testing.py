@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from flashback_async.clock import SystemClock
 from flashback_async.timing import Timing, replaced
 from flashback_async.values import (
     Attempt,
@@ -14,7 +15,6 @@ from flashback_async.values import (
     Request,
     Response,
     Secret,
-    SystemClock,
     Transport,
 )
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from flashback_async.values import Clock, SystemClock, Transport
+from flashback_async.clock import Clock, SystemClock
+from flashback_async.values import Transport
 
 
 class Timing(NamedTuple):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Literal, NamedTuple, NoReturn, Protocol
@@ -115,34 +112,6 @@ class Attempt:
             return f"phase {self.phase}{self.via}"
         expected = "" if self.expected is None else f" of {self.expected}"
         return f"phase body, {self.received}{expected} bytes received"
-
-
-class Timer(Protocol):
-    """A call that is due later."""
-
-    def cancel(self) -> None: ...
-
-
-class Clock(Protocol):
-    """A source of time, sleep and randomness, which a test can replace."""
-
-    def monotonic(self) -> float: ...
-    def wall(self) -> float: ...
-    def uniform(self, low: float, high: float) -> float: ...
-    async def sleep(self, seconds: float) -> None: ...
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer: ...
-
-
-class SystemClock:
-    """The machine's own time and randomness."""
-
-    monotonic = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
-    uniform = staticmethod(random.uniform)
-    sleep = staticmethod(asyncio.sleep)
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 class Transport(Protocol):

@@ -10,7 +10,8 @@ from typing import TypeVar
 from flashback_async.bulk.flights import Flights
 from flashback_async.bulk.keys import Keys
 from flashback_async.bulk.report import Outcome
-from flashback_async.bulk.workers import CallLater, Timer, Workers
+from flashback_async.bulk.workers import Workers
+from flashback_async.clock import CallLater, SystemClock
 from flashback_async.errors import FlashbackError, InvalidArgumentError, show
 from flashback_async.run import Run
 
@@ -64,7 +65,7 @@ def fan_out_in(
     begin: Callable[[], object] | None = None,
     label: Callable[[FlashbackError, K], None] | None = None,
     merge: bool = False,
-    call_later: CallLater | None = None,
+    call_later: CallLater = SystemClock.call_later,
 ) -> AsyncGenerator[Outcome[K, V], None]:
     """Fan out as ``fan_out`` does, in a run that ``func`` can halt.
 
@@ -75,14 +76,8 @@ def fan_out_in(
     check_concurrency(concurrency)
     _check_deadline(deadline)
     flights: Flights[Outcome[K, V]] | None = Flights() if merge else None
-    workers = Workers(
-        run, func, Keys(keys, run), concurrency, label, flights, call_later or _call_later
-    )
+    workers = Workers(run, func, Keys(keys, run), concurrency, label, flights, call_later)
     return _outcomes(workers, deadline, begin)
-
-
-def _call_later(seconds: float, callback: Callable[[], object]) -> Timer:
-    return asyncio.get_running_loop().call_later(seconds, callback)
 
 
 def check_concurrency(value: object) -> None:

@@ -7,11 +7,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from flashback_async.bulk.flights import Flights
 from flashback_async.bulk.keys import Keys
 from flashback_async.bulk.report import Failure, Outcome, Success, repeated
+from flashback_async.clock import CallLater, Timer
 from flashback_async.errors import FlashbackError
 from flashback_async.frozen import fast_maker
 from flashback_async.run import Run
@@ -22,16 +23,6 @@ V = TypeVar("V")
 _make_success = fast_maker(Success)
 
 _LONGEST = 1e9  # seconds, some thirty years: more than that overflows some timers
-
-
-class Timer(Protocol):
-    """A call that is due later, from the event loop or from a client's clock."""
-
-    def cancel(self) -> None:
-        """Prevent the call."""
-
-
-CallLater = Callable[[float, Callable[[], object]], Timer]
 
 
 class Workers(Generic[K, V]):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiolimiter import AsyncLimiter
 
 from flashback_async.call.pace import Pace
-from flashback_async.values import Clock
+from flashback_async.clock import Clock
 
 # Obeying a pause costs no attempt: pauses of a microsecond would make an endless loop.
 _SHORTEST_PAUSE = 0.1

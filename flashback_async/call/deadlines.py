@@ -8,7 +8,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from flashback_async.values import Clock, Timer
+from flashback_async.clock import Clock, Timer
 
 # Deadlines that pass within this many seconds of each other share one wake-up.
 _GRAIN = 0.002

@@ -12,9 +12,10 @@ from weakref import WeakSet
 from flashback_async.call.admission import Admission
 from flashback_async.call.auth import TokenFetches, TokenSource
 from flashback_async.call.deadlines import DeadlineTimer
+from flashback_async.clock import Clock
 from flashback_async.config import Limits
 from flashback_async.errors import EventLoopError
-from flashback_async.values import Clock, Transport
+from flashback_async.values import Transport
 
 _THREADS = 4
 

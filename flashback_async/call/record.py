@@ -7,6 +7,7 @@ from enum import Enum
 
 from flashback_async.api import answers
 from flashback_async.call.deadlines import Cause
+from flashback_async.clock import Clock
 from flashback_async.errors import (
     APIError,
     ClientClosedError,
@@ -17,7 +18,7 @@ from flashback_async.errors import (
     RequestTimeoutError,
     seconds,
 )
-from flashback_async.values import Attempt, Clock, NoAnswer, Request, Response, Retry, Secret
+from flashback_async.values import Attempt, NoAnswer, Request, Response, Retry, Secret
 
 logger = logging.getLogger("flashback_async")
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import tenacity
 from attrs import frozen
 
+from flashback_async.clock import Clock
 from flashback_async.config import RetryPolicy
-from flashback_async.values import Clock, NoAnswer, Retry
+from flashback_async.values import NoAnswer, Retry
 
 _CAPACITY = 500
 _TRANSIENT_COST = 14

@@ -27,7 +27,7 @@ def bench(monkeypatch):
         with skip_waits():
             made = Bench(*answers, keep_clock=True, **options)
         monkeypatch.setattr(
-            "flashback_async.values.SystemClock.monotonic", asyncio.get_running_loop().time
+            "flashback_async.clock.SystemClock.monotonic", asyncio.get_running_loop().time
         )
         return made
 

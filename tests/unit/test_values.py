@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from flashback_async.values import Secret, SystemClock
+from flashback_async.clock import SystemClock
+from flashback_async.values import Secret
 from tests.unit.support import TOKEN
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from flashback_async.call.admission import Admission
-from flashback_async.values import SystemClock
+from flashback_async.clock import SystemClock
 from tests.unit.support import LoopClock, now, turns
 
 
