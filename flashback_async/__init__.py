@@ -25,6 +25,8 @@ _NAMES = {
     "resources.days": "day_range",
     "resources.node_stats": "BucketDay",
     "values": "TokenProvider",
+    "watch.changes": "BucketView Change ChangeKind NodeView WatchStats",
+    "watch.watch": "Watch",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

@@ -35,6 +35,8 @@ from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, No
 from flashback_async.resources.days import day_range
 from flashback_async.resources.node_stats import BucketDay
 from flashback_async.values import TokenProvider
+from flashback_async.watch.changes import BucketView, Change, ChangeKind, NodeView, WatchStats
+from flashback_async.watch.watch import Watch
 
 __version__: str
 
@@ -45,7 +47,10 @@ __all__ = [
     "BucketDay",
     "BucketStats",
     "BucketStatus",
+    "BucketView",
     "CertificateError",
+    "Change",
+    "ChangeKind",
     "ClientClosedError",
     "ConfigurationError",
     "ConnectError",
@@ -61,6 +66,7 @@ __all__ = [
     "Limits",
     "NodeState",
     "NodeStatus",
+    "NodeView",
     "NotFoundError",
     "Outcome",
     "PermissionDeniedError",
@@ -78,6 +84,8 @@ __all__ = [
     "TokenProvider",
     "TokenProviderError",
     "TransportError",
+    "Watch",
+    "WatchStats",
     "day_range",
     "fan_out",
     "from_dict",

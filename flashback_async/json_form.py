@@ -22,11 +22,12 @@ from flashback_async.bulk.report import Failure, Outcome, Report, Success
 from flashback_async.errors import DecodeError, FlashbackError, InvalidArgumentError, show
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
 from flashback_async.resources.node_stats import BucketDay
+from flashback_async.watch.changes import Change
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
 Model: TypeAlias = BucketStats | BucketStatus | NodeStatus | DailyNodeStats
-Record: TypeAlias = Model | Outcome[object, object] | FlashbackError
+Record: TypeAlias = Model | Outcome[object, object] | Change | FlashbackError
 T = TypeVar(
     "T",
     BucketStats,
@@ -42,7 +43,7 @@ T = TypeVar(
 _MODELS = (BucketStats, BucketStatus, NodeStatus, DailyNodeStats)
 _NODES = (NodeStatus, DailyNodeStats)
 _OUTCOMES = (Success, Failure)
-_RECORDS = (*_MODELS, *_OUTCOMES, FlashbackError)
+_RECORDS = (*_MODELS, *_OUTCOMES, Change, FlashbackError)
 _ERROR_DETAILS = ("status", "code", "request_id", "retry_after", "attempts")
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII
@@ -54,7 +55,7 @@ def to_dict(value: Record, /) -> JsonObject: ...
 @overload
 def to_dict(value: Sequence[Record], /) -> list[JsonObject]: ...
 def to_dict(value: Record | Sequence[Record], /) -> JsonObject | list[JsonObject]:
-    """Return the JSON form of a model, an outcome or an error, or a list of these.
+    """Return the JSON form of a model, an outcome, a change or an error, or a list of these.
 
     A report becomes a list of the objects of its outcomes. The result equals
     ``json.loads(to_json(value))``.
@@ -70,7 +71,7 @@ def to_dict(value: Record | Sequence[Record], /) -> JsonObject | list[JsonObject
 
 
 def to_json(value: Record | Sequence[Record], /) -> str:
-    """Return the JSON form of a model, an outcome, a report or an error as text of one line.
+    """Return the JSON form of a model, an outcome, a report, a change or an error as one line.
 
     The text is ASCII. Counts of any size are exact. Readers that hold all numbers as 64-bit
     floats, as JavaScript does, lose digits of counts above 2**53.
@@ -336,7 +337,8 @@ def _make_converter() -> Converter:
 
     converter.register_unstructure_hook(datetime, _time_text)
     converter.register_unstructure_hook(NodeState | str | None, _state_text)
-    converter.register_unstructure_hook_factory(_MODELS.__contains__, make_dict_unstructure_fn)
+    records = (*_MODELS, Change)
+    converter.register_unstructure_hook_factory(records.__contains__, make_dict_unstructure_fn)
     converter.register_unstructure_hook(FlashbackError, _error_record)
     for kind in _OUTCOMES:
         converter.register_unstructure_hook(kind, _outcome_record)

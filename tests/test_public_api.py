@@ -22,13 +22,14 @@ from flashback_async.resources.status import StatusResource
 from flashback_async.sandbox import Sandbox
 
 NAMES = """
-    APIError AuthenticationError BadRequestError BucketDay BucketStats BucketStatus CertificateError
-    ClientClosedError ConfigurationError ConnectError ConnectionLostError DailyNodeStats
-    DeadlineExceededError DecodeError EventLoopError Failure FlashbackClient FlashbackError
-    InvalidArgumentError Limits NodeState NodeStatus NotFoundError Outcome PermissionDeniedError
-    ProtocolError RateLimitError RedirectError Report RequestTimeoutError ResponseTooLargeError
-    RetryPolicy ServerError Success Timeout TokenFile TokenProvider TokenProviderError
-    TransportError day_range fan_out from_dict from_json to_dict to_json
+    APIError AuthenticationError BadRequestError BucketDay BucketStats BucketStatus BucketView
+    CertificateError Change ChangeKind ClientClosedError ConfigurationError ConnectError
+    ConnectionLostError DailyNodeStats DeadlineExceededError DecodeError EventLoopError Failure
+    FlashbackClient FlashbackError InvalidArgumentError Limits NodeState NodeStatus NodeView
+    NotFoundError Outcome PermissionDeniedError ProtocolError RateLimitError RedirectError
+    Report RequestTimeoutError ResponseTooLargeError RetryPolicy ServerError Success Timeout
+    TokenFile TokenProvider TokenProviderError TransportError Watch WatchStats day_range fan_out
+    from_dict from_json to_dict to_json
 """.split()  # noqa: SIM905 - a table of names reads better so
 
 ALIASES = {"Outcome", "TokenProvider"}
@@ -293,12 +294,12 @@ def test_a_client_has_the_three_resources():
     [
         (BucketStatsResource, {"get", "get_many", "iter_many", "list"}),
         (NodeStatsResource, {"get", "get_many", "iter_many"}),
-        (StatusResource, {"get", "get_many", "iter_many"}),
+        (StatusResource, {"get", "get_many", "iter_many", "wait_until", "watch"}),
     ],
 )
 def test_a_resource_has_the_documented_calls_and_no_more(resource, calls):
     assert {name for name in vars(resource) if not name.startswith("_")} == calls
-    for name in calls - {"iter_many"}:
+    for name in calls - {"iter_many", "watch"}:
         assert inspect.iscoroutinefunction(getattr(resource, name))
     assert not inspect.iscoroutinefunction(resource.iter_many)
 

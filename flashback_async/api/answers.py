@@ -16,6 +16,8 @@ from flashback_async.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    CertificateError,
+    DeadlineExceededError,
     DecodeError,
     FlashbackError,
     NotFoundError,
@@ -24,6 +26,7 @@ from flashback_async.errors import (
     RateLimitError,
     RedirectError,
     ServerError,
+    TransportError,
 )
 from flashback_async.values import Headers, NoAnswer, Response, Retry, Secret
 
@@ -115,6 +118,15 @@ def _add_remarks(error: DecodeError, response: Response, secret: Secret) -> None
         text = response.body[:SNIPPET_BYTES].decode("utf-8", "replace")
         shown = escape(redact(text, secret, _EXCERPT_CHARS), _EXCERPT_CHARS)
         error._remark(f"the body starts with {shown}")
+
+
+def is_retried(error: FlashbackError) -> bool:
+    """Return whether an error is of a kind that is retried, because it may pass."""
+    if isinstance(error, APIError):
+        return error.status == 429 or error.status in _TRANSIENT
+    if isinstance(error, CertificateError | ProtocolError):
+        return False
+    return isinstance(error, TransportError | DeadlineExceededError)
 
 
 def retry_after(response: Response, now: float) -> float | None:

@@ -13,6 +13,7 @@ from flashback_async.bulk.flights import Flights
 from flashback_async.bulk.keys import Keys
 from flashback_async.bulk.report import Failure, Outcome, Success, repeated
 from flashback_async.clock import CallLater, Timer
+from flashback_async.endings import all_ended
 from flashback_async.errors import FlashbackError
 from flashback_async.frozen import fast_maker
 from flashback_async.run import Run
@@ -106,16 +107,9 @@ class Workers(Generic[K, V]):
             self._timer.cancel()
         if self._starting is not None:
             self._starting.cancel()
-        interruption = None
         for task in self._tasks:
             task.cancel()
-        while self._tasks:
-            try:
-                await asyncio.wait(self._tasks)
-            except asyncio.CancelledError as error:
-                interruption = error
-        if interruption is not None:
-            raise interruption
+        await all_ended(self._tasks)
 
     # What the workers do.
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import attrs
+
 from flashback_async.call.call import Call
 from flashback_async.call.client_state import ClientState
 from flashback_async.config import RetryPolicy, Timeout
@@ -24,6 +26,11 @@ class Caller:
         self.timeout = timeout
         self.retry = retry
         self.check_open = state.check_open
+
+    def within(self, seconds: float) -> Caller:
+        """Return a caller whose calls take so many seconds in all, at most."""
+        total = max(1e-6, min(self.timeout.total, seconds))
+        return Caller(self.state, attrs.evolve(self.timeout, total=total), self.retry)
 
     async def call(
         self,

@@ -6,14 +6,13 @@ import builtins
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
 
-from flashback_async.api.stats import decode_stats
 from flashback_async.api.urls import check_bucket_id, check_listed_ids, list_target
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
 from flashback_async.errors import FlashbackError
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk import check_ids, naming
-from flashback_async.resources.lists import Lists, answers_in, find
+from flashback_async.resources.lists import Lists, answers_in, find, list_all
 from flashback_async.values import Request
 
 _GET = "bucket_stats.get"
@@ -58,7 +57,7 @@ class BucketStatsResource:
             FlashbackError: The first failure of a request, by its class.
         """
         if bucket_ids is None:
-            return await self._caller.call(Request(_LIST, "GET", list_target(None)), decode_stats)
+            return await list_all(self._caller)
         with naming(_LIST):
             self._caller.check_open()
             check_ids(bucket_ids)

@@ -81,6 +81,14 @@ class Bulk(ABC, Generic[K, V]):
     ) -> AsyncGenerator[Outcome[K, V], None]:
         """Return a generator that runs the calls; an error of its start names ``operation``."""
 
+    def most_at_once(self, concurrency: int | None) -> int:
+        """Return how many calls a run makes at once, at most."""
+        most = self._caller.state.limits.max_concurrency
+        if concurrency is None:
+            return most
+        check_concurrency(concurrency)
+        return min(most, concurrency)
+
     def fan_out(
         self,
         call: Callable[[Run, AnyK], Awaitable[AnyV]],
@@ -100,10 +108,7 @@ class Bulk(ABC, Generic[K, V]):
             EventLoopError: As the run begins: the client belongs to another loop or process.
         """
         state = self._caller.state
-        most = state.limits.max_concurrency
-        if concurrency is not None:
-            check_concurrency(concurrency)
-            most = min(most, concurrency)
+        most = self.most_at_once(concurrency)
         run = Run()
 
         def begin() -> None:

@@ -145,6 +145,11 @@ class Lists(Bulk[str, BucketStats]):
         return first | await self._ask(ids[middle:], run)
 
 
+async def list_all(caller: Caller) -> list[BucketStats]:
+    """Return the counters of every bucket that the token can see."""
+    return await caller.call(Request(_LIST, "GET", list_target(None)), decode_stats)
+
+
 def find(ids: list[str], items: list[tuple[str, A]]) -> dict[str, A]:
     """Return the item of each id that has one; the last item of an id wins.
 

@@ -1,0 +1,1 @@
+"""Watching buckets: which is due when, what changed, and what was delivered; no HTTP."""
