@@ -111,6 +111,13 @@ class Bucket:
         """Return everything that has a chain, in the order in which it is told."""
         return [*self.nodes, Whole.KNOWN, Whole.THERE]
 
+    def tell_gone(self, at: datetime) -> None:
+        """Record that the bucket is told to be gone, which ends UNKNOWN too."""
+        if not self.there.now:
+            self.known.now, self.known.since = True, at
+        self.there.tell()  # if it is there again, its nodes tell of that
+        self.known.was_told(True, at)
+
     @property
     def is_told(self) -> bool:
         """Whether nothing about the bucket waits to be told."""

@@ -178,6 +178,6 @@ def _tell(bucket: Bucket, change: Change) -> None:
         if node is not None:  # else it is gone, and that was told
             node.was_told(ABSENT if change.kind is ChangeKind.GONE else change.after, change.at)
     elif part is Whole.THERE:
-        bucket.there.was_told(False, change.at)
+        bucket.tell_gone(change.at)
     else:
         bucket.known.was_told(change.kind is ChangeKind.KNOWN, change.at)

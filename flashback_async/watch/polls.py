@@ -1,12 +1,11 @@
-"""The polls of a watch: what is due goes into one endless bulk run, outcomes come back."""
+"""The polls of a watch: what falls due in a step is one bulk run."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -19,6 +18,7 @@ from flashback_async.errors import (
     DeadlineExceededError,
     EventLoopError,
     FlashbackError,
+    InvalidArgumentError,
     NotFoundError,
     RateLimitError,
     ServerError,
@@ -31,7 +31,7 @@ from flashback_async.watch.tracker import Tracker
 
 logger = logging.getLogger("flashback_async")
 
-Ask: TypeAlias = "Callable[[AsyncIterator[str]], AsyncGenerator[Outcome[str, BucketStatus], None]]"
+Ask: TypeAlias = Callable[[list[str]], AsyncGenerator[Outcome[str, BucketStatus], None]]
 
 # Errors with which no later poll can succeed.
 LASTING = (AuthenticationError, ClientClosedError, EventLoopError)
@@ -45,25 +45,6 @@ _NO_ANSWER = (
 # Polls in a row without an answer that make an outage; fewer if there are fewer buckets.
 _OUTAGE_AFTER = 64
 _PROBE_EVERY = 1.0  # seconds, at least
-
-
-class Feed(AsyncIterator[str]):
-    """An endless source of keys for a bulk run."""
-
-    def __init__(self) -> None:
-        self._ids: deque[str] = deque()
-        self._more = asyncio.Event()
-
-    def push(self, bucket_ids: Iterable[str]) -> None:
-        """Add ids to the run."""
-        self._ids.extend(bucket_ids)
-        self._more.set()
-
-    async def __anext__(self) -> str:
-        while not self._ids:
-            self._more.clear()
-            await self._more.wait()
-        return self._ids.popleft()
 
 
 class Outage:
@@ -83,7 +64,7 @@ class Outage:
         if isinstance(error, _NO_ANSWER):
             self.error = error
             self._in_a_row += 1
-        else:
+        elif not isinstance(error, InvalidArgumentError):  # which was never sent
             self._in_a_row = 0
 
     def may_probe(self, now: float) -> bool:
@@ -122,8 +103,8 @@ class Lateness:
 class Polls:
     """The polls of a watch.
 
-    ``ask`` makes a bulk run of a source, with ``concurrency`` calls at once. ``changed`` is called
-    after each poll.
+    ``ask`` makes a bulk run over ids. All runs together make ``concurrency`` calls at once, at
+    most. ``changed`` is called after each poll.
     """
 
     def __init__(
@@ -143,7 +124,6 @@ class Polls:
         self._concurrency = concurrency
         self._ask = ask
         self._changed = changed
-        self._feed = Feed()
         self._in_flight: set[str] = set()
         self._unasked: set[str] | None = None  # those whose first poll is waited for
         self._outage = Outage()
@@ -169,47 +149,53 @@ class Polls:
             if self._tracker.buckets[bucket_id].asked_at is None
         }
 
-    async def take_steps(self) -> None:
-        """Hand out what falls due, step by step, for ever."""
-        while True:
-            self._step(self._clock.monotonic())
-            await self._clock.sleep(self.schedule.next_step(self._clock.monotonic()))
-
-    async def take_outcomes(self) -> None:
-        """Record the outcome of each poll, for ever.
+    async def run(self) -> None:
+        """Poll what falls due, step by step, for ever.
 
         Raises:
             FlashbackError: No later poll can succeed.
         """
-        async with aclosing(self._ask(self._feed)) as outcomes:
-            async for outcome in outcomes:
-                self._in_flight.discard(outcome.key)
-                self._record(outcome)
+        try:
+            async with asyncio.TaskGroup() as runs:
+                while True:
+                    if due := self._step(self._clock.monotonic()):
+                        self._in_flight.update(due)
+                        runs.create_task(self._poll(due))
+                    now = self._clock.monotonic()
+                    await self._clock.sleep(self.schedule.next_step(now))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
-    def _step(self, now: float) -> None:
+    async def _poll(self, bucket_ids: list[str]) -> None:
+        """Make one bulk run over a few buckets."""
+        try:
+            async with aclosing(self._ask(bucket_ids)) as outcomes:
+                async for outcome in outcomes:
+                    self._in_flight.discard(outcome.key)
+                    self._record(outcome)
+        finally:
+            self._in_flight.difference_update(bucket_ids)
+
+    def _step(self, now: float) -> list[str]:
+        """Return the buckets to poll now."""
         buckets = len(self.schedule)
         if self._outage.in_force(buckets):
-            self._spare(self.schedule.take(now, buckets, self._in_flight), now)
+            due = self._probe(self.schedule.take(now, buckets, self._in_flight), now)
         else:
             room = self._concurrency - len(self._in_flight)
-            self._send(self.schedule.take(now, room, self._in_flight))
+            due = self.schedule.take(now, room, self._in_flight)
         self._lateness.record(now, buckets, shifted=self.schedule.shift(now))
+        return due
 
-    def _send(self, bucket_ids: list[str]) -> None:
-        if bucket_ids:
-            self._in_flight.update(bucket_ids)
-            self._feed.push(bucket_ids)
-
-    def _spare(self, bucket_ids: list[str], now: float) -> None:
-        """Poll one bucket at most; the others fail as the last poll did."""
-        for bucket_id in bucket_ids:
-            if not self._in_flight and self._outage.may_probe(now):
-                self._send([bucket_id])
-                continue
+    def _probe(self, due: list[str], now: float) -> list[str]:
+        """Return the bucket to poll in an outage, if any; the others fail as the last poll did."""
+        probe = due[:1] if due and not self._in_flight and self._outage.may_probe(now) else []
+        for bucket_id in due[len(probe) :]:
             error = copy.copy(self._outage.error)
             assert error is not None  # noqa: S101 - polls have failed
             error.bucket_id, error.attempts, error.elapsed = bucket_id, 0, 0.0
             self._end(bucket_id, error)
+        return probe
 
     def _record(self, outcome: Outcome[str, BucketStatus]) -> None:
         if isinstance(outcome.error, LASTING):

@@ -25,7 +25,7 @@ class Schedule:
         self._begin = 0.0  # set with the first buckets
         self._next = 0  # the number of the next due time, counted from the begin
         self._order: list[str] = []
-        self._last: dict[str, float] = {}  # when each bucket was last taken
+        self._last: list[float] = []  # when each bucket was last taken, in the same order
 
     def __len__(self) -> int:
         return len(self._order)
@@ -34,8 +34,9 @@ class Schedule:
         """Replace the buckets; what is due from now on is due at its new place."""
         was_empty = not self._order
         reached = now if was_empty else min(now, self._due())
+        last = dict(zip(self._order, self._last, strict=True))
         self._order = sorted(bucket_ids, key=_hash)
-        self._last = {key: self._last[key] for key in self._order if key in self._last}
+        self._last = [last.get(bucket_id, -math.inf) for bucket_id in self._order]
         if not self._order:
             return
         if was_empty:
@@ -53,11 +54,11 @@ class Schedule:
             return taken
         most = min(room, max(1, int(2 * STEP / self._space)))
         while len(taken) < most and self._due() <= now:
-            bucket_id = self._order[self._next % len(self._order)]
+            place = self._next % len(self._order)
+            bucket_id = self._order[place]
             self._next += 1
-            last = self._last.get(bucket_id, -math.inf)
-            if bucket_id not in busy and now - last >= self._interval / 2:
-                self._last[bucket_id] = now
+            if bucket_id not in busy and now - self._last[place] >= self._interval / 2:
+                self._last[place] = now
                 taken.append(bucket_id)
         return taken
 

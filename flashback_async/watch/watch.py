@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import Enum
 from types import TracebackType
 from typing import Self
@@ -172,7 +172,7 @@ class Watch:
         if settings.state is not None:
             self._keeper = Keeper(settings.state, self._outbox, self._clock, self._tell_news)
             await self._keeper.open()
-            self._writing = asyncio.create_task(self._run(self._keeper.write_changes()))
+            self._writing = asyncio.create_task(self._run(self._keeper.write_changes))
         if isinstance(self._buckets, set):
             self._set_buckets(self._buckets)
         else:
@@ -185,9 +185,8 @@ class Watch:
                 lasting=self._lasting,
             )
             polls.set_buckets()
-            self._tasks.append(asyncio.create_task(self._run(listing.look())))
-        for work in (polls.take_steps(), polls.take_outcomes()):
-            self._tasks.append(asyncio.create_task(self._run(work)))
+            self._tasks.append(asyncio.create_task(self._run(listing.look)))
+        self._tasks.append(asyncio.create_task(self._run(polls.run)))
 
     async def _leave(self) -> None:
         """End everything that works for the watch, and then the state file."""
@@ -202,10 +201,10 @@ class Watch:
                 await self._keeper.close()
             self._tell_news()
 
-    async def _run(self, work: Coroutine[None, None, None]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do a part of the work; if it fails, the watch ends."""
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             if self._phase is _Phase.OPEN and self._end is None:
                 self._finish(RuntimeError("a task of the watch was cancelled from elsewhere"))
