@@ -41,6 +41,11 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flashback-watch")
         self._store: Store | None = None
         self._fails = False
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """Have the file written soon, because there may be something new."""
+        self._news.set()
 
     async def open(self) -> None:
         """Open the file, and restore the outbox from it.
@@ -55,6 +60,8 @@ class Keeper:
     async def write_changes(self) -> None:
         """Write what is new, at most once a second, for ever."""
         while True:
+            await self._news.wait()
+            self._news.clear()
             await self._write(self._outbox.batch())
             await self._clock.sleep(_WRITE_EVERY)
 

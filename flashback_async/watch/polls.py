@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from flashback_async.bulk.report import Outcome
 from flashback_async.clock import Clock
+from flashback_async.endings import all_ended
 from flashback_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -45,6 +46,7 @@ _NO_ANSWER = (
 # Polls in a row without an answer that make an outage; fewer if there are fewer buckets.
 _OUTAGE_AFTER = 64
 _PROBE_EVERY = 1.0  # seconds, at least
+_SHORT, _LONG = 0.5, 1e6  # seconds of a sleep that needs no end before its own; and of any
 
 
 class Outage:
@@ -125,6 +127,7 @@ class Polls:
         self._ask = ask
         self._changed = changed
         self._in_flight: set[str] = set()
+        self._sleeping: asyncio.Future[None] | None = None
         self._unasked: set[str] | None = None  # those whose first poll is waited for
         self._outage = Outage()
         self._lateness = Lateness(interval)
@@ -138,6 +141,8 @@ class Polls:
         """Poll the buckets that the tracker watches now."""
         members = self._tracker.members()
         self.schedule.set_buckets(members, self._clock.monotonic())
+        if self._sleeping is not None:
+            self._sleeping.cancel()
         if self._unasked is not None:
             self._unasked &= members
 
@@ -161,10 +166,21 @@ class Polls:
                     if due := self._step(self._clock.monotonic()):
                         self._in_flight.update(due)
                         runs.create_task(self._poll(due))
-                    now = self._clock.monotonic()
-                    await self._clock.sleep(self.schedule.next_step(now))
+                    await self._sleep(self.schedule.next_step(self._clock.monotonic()))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep until the next step; a long sleep ends early if the buckets change."""
+        if seconds <= _SHORT:
+            await self._clock.sleep(seconds)
+            return
+        self._sleeping = asyncio.ensure_future(self._clock.sleep(min(seconds, _LONG)))
+        try:
+            await asyncio.wait([self._sleeping])
+        finally:
+            self._sleeping.cancel()
+            await all_ended([self._sleeping])
 
     async def _poll(self, bucket_ids: list[str]) -> None:
         """Make one bulk run over a few buckets."""

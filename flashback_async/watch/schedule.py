@@ -76,12 +76,12 @@ class Schedule:
         return max(0.0, self._overdue(now) - STEP)
 
     def next_step(self, now: float) -> float:
-        """Return the seconds until the next step that has something to take, at most 0.5."""
+        """Return the seconds until the next step that has something to take."""
         if not self._order:
-            return STEP
+            return math.inf
         steps = math.floor((now - self._begin) / STEP + 1e-6) + 1
         due = math.ceil((self._due() - self._begin) / STEP - 1e-6)
-        return min(_MOST_LAG, max(steps, due) * STEP + self._begin - now)
+        return max(steps, due) * STEP + self._begin - now
 
     @property
     def _space(self) -> float:

@@ -128,6 +128,7 @@ class Watch:
             return self._outbox.current
         if self._phase is _Phase.OPEN:
             self._outbox.finish()
+            self._tell_news()
         while self._phase is _Phase.OPEN:
             change = self._outbox.take()
             if change is not None:
@@ -187,6 +188,7 @@ class Watch:
             polls.set_buckets()
             self._tasks.append(asyncio.create_task(self._run(listing.look)))
         self._tasks.append(asyncio.create_task(self._run(polls.run)))
+        self._tell_news()
 
     async def _leave(self) -> None:
         """End everything that works for the watch, and then the state file."""
@@ -252,6 +254,8 @@ class Watch:
     def _tell_news(self) -> None:
         """Wake the tasks that wait for something to happen."""
         self._news.set()
+        if self._keeper is not None:
+            self._keeper.wake()
 
     async def _next_news(self) -> None:
         self._news.clear()

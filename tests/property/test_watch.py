@@ -328,7 +328,7 @@ def test_whatever_happens_no_step_is_a_burst_and_no_bucket_is_asked_twice(ids, i
             last[bucket_id] = now
         schedule.shift(now)
         assert schedule.lag(now) <= 0.5
-        assert 0 < schedule.next_step(now) <= 0.5 + 1e-9
+        assert schedule.next_step(now) > 0
 
 
 @pytest.mark.parametrize("count", [10, 1000])

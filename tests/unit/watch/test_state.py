@@ -158,7 +158,7 @@ async def test_an_unknown_bucket_and_its_error_are_kept(make, state):
 
 
 async def test_a_quiet_watch_writes_nothing(make, state):
-    api, bench = make("a", "b", "c")
+    _, bench = make("a", "b", "c")
     async with bench, bench.status.watch(interval=1, state=state) as watch:
         await after(watch, 3)
         task = asyncio.create_task(anext(watch))
