@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import click
 
@@ -16,6 +17,7 @@ from flashback_async.cli.options import (
     shared_options,
 )
 from flashback_async.cli.streams import prepare_streams
+from flashback_async.cli.verdict import Verdict, give, is_check
 
 _USAGE, _INTERRUPTED = 2, 130
 _EPILOG = """
@@ -43,8 +45,9 @@ def flashback() -> None:
 
 @flashback.command()
 @bucket_arguments()
-@shared_options
-def status(ids: Sequence[str] | None, options: Options) -> int:
+@click.option("--not-online", is_flag=True, help="Show only nodes that are not ONLINE.")
+@shared_options()
+def status(ids: Sequence[str] | None, options: Options, not_online: bool) -> int:
     """Show the current state of buckets' nodes.
 
     With "-", ids are read from standard input, one a line; blank lines and lines that start
@@ -52,12 +55,12 @@ def status(ids: Sequence[str] | None, options: Options) -> int:
     """
     from flashback_async.cli.polling import poll_status
 
-    return poll_status(ids, options)
+    return poll_status(ids, options, not_online=not_online)
 
 
 @flashback.command(short_help="Show how much was uploaded and downloaded.")
 @bucket_arguments(all_by_default=True)
-@shared_options
+@shared_options()
 def stats(ids: Sequence[str] | None, options: Options) -> int:
     """Show how much was uploaded to buckets and downloaded from them; without ids, for all.
 
@@ -80,7 +83,7 @@ def stats(ids: Sequence[str] | None, options: Options) -> int:
     metavar="DAY",
     help="A UTC day: 2024-01-15, today or yesterday. May be given several times.",
 )
-@shared_options
+@shared_options()
 def node_stats(ids: Sequence[str] | None, days: Sequence[date], options: Options) -> int:
     """Show the daily uptime and latency of buckets' nodes.
 
@@ -90,6 +93,78 @@ def node_stats(ids: Sequence[str] | None, days: Sequence[date], options: Options
     from flashback_async.cli.polling import poll_node_stats
 
     return poll_node_stats(ids, days, options)
+
+
+@flashback.command(short_help="Report changes of buckets' nodes, until Ctrl-C.")
+@bucket_arguments()
+@positive_option(
+    "--interval",
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    help="Between two polls of a bucket.",
+)
+@click.option(
+    "--fall",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Answers in a row after which a node is not ONLINE, or gone.",
+)
+@click.option(
+    "--rise",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Answers in a row after which a node is ONLINE again.",
+)
+@click.option(
+    "--state",
+    type=click.Path(),
+    metavar="FILE",
+    help="Where to keep what was seen and written, for the next watch.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Log no warnings.")
+@shared_options(forms=("table", "jsonl"), without=("deadline", "no_progress", "quiet"))
+def watch(ids: Sequence[str] | None, options: Options, **settings: Any) -> int:
+    """Report changes of buckets' nodes, until Ctrl-C or SIGTERM (exit code 0).
+
+    On a terminal, a table shows what is not ONLINE now. In a pipe, each change is a line.
+    With "-", all ids are read from standard input first.
+    """
+    from flashback_async.cli.watching import watch_buckets
+
+    return watch_buckets(ids, settings, options)
+
+
+@flashback.command(short_help="Judge buckets' nodes, as a plugin of monitoring systems.")
+@bucket_arguments()
+@click.option(
+    "-w",
+    "--warning",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="WARNING if more than N buckets have a node that is not ONLINE.",
+)
+@click.option(
+    "-c",
+    "--critical",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="CRITICAL if more than N buckets have one.  [default: never]",
+)
+@shared_options(without=("output", "no_progress", "quiet", "verbose"))
+def check(ids: Sequence[str] | None, options: Options, warning: int, critical: int | None) -> int:
+    """Judge buckets' nodes, as a plugin of monitoring systems.
+
+    It writes one line with performance data. Its own exit codes are: 0 OK, 1 WARNING,
+    2 CRITICAL, 3 UNKNOWN. Whatever else goes wrong is UNKNOWN, wrong usage included.
+    """
+    from flashback_async.cli.check import check_buckets
+
+    return check_buckets(ids, options, warning, critical)
 
 
 @flashback.command(short_help="Run a Flashback API on this machine.")
@@ -137,11 +212,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: What follows the command's name; None means the process's own arguments.
     """
-    problem = prepare_streams()
-    if problem:
-        say(f"error: {problem}")
-        return _USAGE
     try:
+        problem = prepare_streams()
+        if problem:
+            return _refuse(arguments, problem, _USAGE)
         code = flashback.main(arguments, prog_name="flashback", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -149,9 +223,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see '{context.command_path} --help')" if context else ""
-        say(f"error: {error.format_message()}{hint}")
-        return error.exit_code
+        return _refuse(arguments, f"{error.format_message()}{hint}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
+        if is_check(arguments):
+            return give(Verdict.UNKNOWN, "interrupted")
         say("interrupted")
         return _INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _refuse(arguments: Sequence[str] | None, problem: str, code: int) -> int:
+    if is_check(arguments):
+        return give(Verdict.UNKNOWN, problem)
+    say(f"error: {problem}")
+    return code

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 _GAP = "  "
 _PIPE_WIDTH = 200
+_SIZES = ("COLUMNS", "LINES")
 
 
 class Column(NamedTuple):
@@ -35,11 +36,19 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make_console(*, stderr: bool = False) -> Console:
-    """Make a console that shows text as it is; a pipe, which has no width, counts as wide."""
+def make_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
+    """Make a console that shows text as it is; a pipe, which has no width, counts as wide.
+
+    What is printed to a ``file`` is meant for the terminal, in the size that this has now.
+    """
     environment = _usable_environment()
+    if file is not None:
+        for name in _SIZES:  # exported by some shell, they would outlast a change of the size
+            environment.pop(name, None)
     console = _Console(
         stderr=stderr,
+        file=file,
+        force_terminal=None if file is None else True,
         highlight=False,
         markup=False,
         emoji=False,
@@ -54,7 +63,7 @@ def make_console(*, stderr: bool = False) -> Console:
 def _usable_environment() -> dict[str, str]:
     """Return the environment without an impossible size of the terminal."""
     environment = dict(os.environ)
-    for name in ("COLUMNS", "LINES"):
+    for name in _SIZES:
         if not re.fullmatch(r"0*[1-9][0-9]{0,5}", environment.get(name, ""), re.ASCII):
             environment.pop(name, None)
     return environment

@@ -57,3 +57,10 @@ class IdStream:
 def ids_of(arguments: Sequence[str]) -> Sequence[str] | IdStream:
     """Return the ids; a stream if some of them come from standard input."""
     return IdStream(arguments) if STDIN in arguments else arguments
+
+
+async def all_ids(arguments: Sequence[str]) -> list[str]:
+    """Return every id once; standard input is read to its end."""
+    ids = ids_of(arguments)
+    taken = [bucket_id async for bucket_id in ids] if isinstance(ids, IdStream) else ids
+    return list(dict.fromkeys(taken))

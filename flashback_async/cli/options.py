@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -75,18 +75,18 @@ def _check_positive(_: click.Context, parameter: click.Parameter, value: float |
 
 
 class Options(NamedTuple):
-    """The values of the shared options."""
+    """The values of the shared options; those that a command lacks have a default."""
 
-    output: str | None
     concurrency: int
-    deadline: float | None
     timeout: float
     max_rate: float | None
     base_url: str | None
     allow_insecure_http: bool
-    no_progress: bool
-    quiet: bool
-    verbose: int
+    deadline: float | None = None
+    output: str | None = None
+    no_progress: bool = False
+    quiet: bool = False
+    verbose: int = 0
 
     @property
     def form(self) -> str:
@@ -101,52 +101,78 @@ class Options(NamedTuple):
         return not (self.no_progress or self.quiet or broken)
 
 
-_OPTIONS = (
-    click.option(
-        "-o",
-        "--output",
-        type=click.Choice(("table", "json", "jsonl", "csv")),
-        help="Format.  [default: table on a terminal, else jsonl]",
-    ),
-    click.option(
+FORMS = ("table", "json", "jsonl", "csv")
+
+_OPTIONS: dict[str, Callable[[Command], Command]] = {
+    "concurrency": click.option(
         "--concurrency",
         type=click.IntRange(min=1),
         default=64,
         show_default=True,
         help="Requests in flight at once.",
     ),
-    positive_option("--max-rate", metavar="N", help="Requests a second.  [default: no limit]"),
-    positive_option(
+    "max_rate": positive_option(
+        "--max-rate", metavar="N", help="Requests a second.  [default: no limit]"
+    ),
+    "timeout": positive_option(
         "--timeout",
         metavar="SECONDS",
         default=10.0,
         show_default=True,
         help="For one request; with its retries, three times as long.",
     ),
-    positive_option(
+    "deadline": positive_option(
         "--deadline", metavar="SECONDS", help="For the whole run.  [default: no deadline]"
     ),
-    click.option(
+    "base_url": click.option(
         "--base-url",
         metavar="URL",
         help="Where the API is.  [default: $FLASHBACK_BASE_URL, else Flashback's]",
     ),
-    click.option("--allow-insecure-http", is_flag=True, help="Permit http:// to another machine."),
-    click.option("--no-progress", is_flag=True, help="Draw no progress bar."),
-    click.option("-q", "--quiet", is_flag=True, help="No bar and no summary; only failures."),
-    click.option("-v", "--verbose", count=True, help="Log retries to stderr; -vv all requests."),
-)
+    "allow_insecure_http": click.option(
+        "--allow-insecure-http", is_flag=True, help="Permit http:// to another machine."
+    ),
+    "no_progress": click.option("--no-progress", is_flag=True, help="Draw no progress bar."),
+    "quiet": click.option(
+        "-q", "--quiet", is_flag=True, help="No bar and no summary; only failures."
+    ),
+    "verbose": click.option(
+        "-v", "--verbose", count=True, help="Log retries to stderr; -vv all requests."
+    ),
+}
 
 
-def shared_options(command: Command) -> Command:
-    """Add the shared options to a command, as one argument `options`."""
+def shared_options(
+    *, forms: Sequence[str] = FORMS, without: Collection[str] = ()
+) -> Callable[[Command], Command]:
+    """Add the shared options to a command, as one argument `options`.
 
-    @functools.wraps(command)
-    def packed(**values: Any) -> int:
-        options = Options(**{name: values.pop(name) for name in Options._fields})
-        return command(options=options, **values)
+    Args:
+        forms: The output formats that the command has.
+        without: The fields of `Options` that it lacks, or that it has an option of its own for.
+    """
 
-    decorated: Command = packed
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def packed(**values: Any) -> int:
+            given = [name for name in Options._fields if name in values]
+            options = Options(**{name: values.pop(name) for name in given})
+            return command(options=options, **values)
+
+        decorated: Command = packed
+        offered = {"output": _output_option(forms), **_OPTIONS}
+        for name in reversed(offered):
+            if name not in without:
+                decorated = offered[name](decorated)
+        return decorated
+
+    return decorate
+
+
+def _output_option(forms: Sequence[str]) -> Callable[[Command], Command]:
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(forms),
+        help="Format.  [default: table on a terminal, else jsonl]",
+    )

@@ -7,10 +7,11 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
-from flashback_async import Outcome, to_json
+from flashback_async import Outcome
 from flashback_async.cli.records import View
 from flashback_async.cli.threads import in_thread
 
@@ -33,9 +34,9 @@ class Writer(Protocol):
 def make_writer(form: str, view: AnyView) -> Writer:
     """Return a writer of a format."""
     if form == "jsonl":
-        return _Lines(lambda outcome: to_json(outcome) + "\n")
+        return _Lines(lambda outcome, at: view.json_record(outcome, at) + "\n")
     if form == "csv":
-        return _Lines(lambda outcome: _csv_text(view.csv_lines(outcome)), view)
+        return _Lines(lambda outcome, at: _csv_text(view.csv_lines(outcome, at)), view)
     return _Whole(view, as_table=form == "table")
 
 
@@ -52,13 +53,15 @@ class _Lines:
     time out meanwhile.
     """
 
-    def __init__(self, form: Callable[[AnyOutcome], str], headed: AnyView | None = None) -> None:
+    def __init__(
+        self, form: Callable[[AnyOutcome, datetime], str], headed: AnyView | None = None
+    ) -> None:
         self._form = form
         self._waiting = [_csv_text([headed.csv_header()])] if headed else []
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, outcome: AnyOutcome) -> None:
-        self._waiting.append(self._form(outcome))
+        self._waiting.append(self._form(outcome, datetime.now(UTC)))
         if self._writing is None or self._writing.done():
             await self._join()
             self._writing = asyncio.create_task(self._write())
@@ -81,15 +84,22 @@ class _Lines:
 
     async def _write(self) -> None:
         while self._waiting:
-            data = "".join(self._waiting).encode(sys.stdout.encoding, "backslashreplace")
+            text = "".join(self._waiting)
             self._waiting.clear()
-            await in_thread(partial(_write_raw, data))
+            await write(text)
 
 
-def _write_raw(data: bytes) -> None:
+async def write(text: str) -> None:
+    """Write text to standard output at once, in a thread."""
+    data = text.encode(sys.stdout.encoding, "backslashreplace")
+    await in_thread(partial(write_raw, sys.stdout, data))
+
+
+def write_raw(stream: TextIO, data: bytes) -> None:
+    """Write bytes to a stream past its buffer."""
     # A thread that waits for a reader would hold the lock of the buffered stream, and Python could
     # not exit. The raw stream has no lock.
-    raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    raw = getattr(stream.buffer, "raw", stream.buffer)
     rest = memoryview(data)
     while rest:
         rest = rest[raw.write(rest) :]
@@ -101,10 +111,10 @@ class _Whole:
     def __init__(self, view: AnyView, *, as_table: bool) -> None:
         self._view = view
         self._as_table = as_table
-        self._outcomes: list[AnyOutcome] = []
+        self._outcomes: list[tuple[AnyOutcome, datetime]] = []
 
     async def add(self, outcome: AnyOutcome) -> None:
-        self._outcomes.append(outcome)
+        self._outcomes.append((outcome, datetime.now(UTC)))
 
     async def drain(self) -> None:
         """Do nothing: nothing is written before `finish`."""
@@ -113,9 +123,9 @@ class _Whole:
         if self._as_table:
             from flashback_async.cli import tables  # imports rich, which only a table needs
 
-            tables.show(self._view, self._outcomes)
+            tables.show(self._view, [outcome for outcome, _ in self._outcomes])
             return
-        ordered = sorted(self._outcomes, key=lambda outcome: outcome.index)
-        records = [to_json(outcome) for outcome in ordered]
+        ordered = sorted(self._outcomes, key=lambda pair: pair[0].index)
+        records = [self._view.json_record(outcome, at) for outcome, at in ordered]
         sys.stdout.write("[" + ",".join(f"\n{record}" for record in records) + "\n]\n")
         sys.stdout.flush()

@@ -7,7 +7,17 @@ from contextlib import aclosing
 from datetime import date
 from typing import Any, NamedTuple
 
-from flashback_async import BucketDay, BucketStats, Failure, FlashbackClient, Success
+import attrs
+
+from flashback_async import (
+    BucketDay,
+    BucketStats,
+    BucketStatus,
+    Failure,
+    FlashbackClient,
+    NodeState,
+    Success,
+)
 from flashback_async.cli import records, summary
 from flashback_async.cli.exits import Deadline, Tally
 from flashback_async.cli.ids import IdStream, ids_of
@@ -28,6 +38,8 @@ class _Poll(NamedTuple):
     ask: Callable[[FlashbackClient, Ids, float | None], Outcomes]
     days: Sequence[date] | None = None
     is_list: bool = False  # the search for all buckets has the answers already
+    # What of an outcome is shown; None leaves it out.
+    shown: Callable[[AnyOutcome], AnyOutcome | None] = lambda outcome: outcome
 
     def keys(self, bucket_id: str) -> Sequence[Any]:
         if self.days is None:
@@ -35,13 +47,14 @@ class _Poll(NamedTuple):
         return [BucketDay(bucket_id, day) for day in self.days]
 
 
-def poll_status(ids: Sequence[str] | None, options: Options) -> int:
-    """Show the current state of buckets' nodes; None means all buckets."""
+def poll_status(ids: Sequence[str] | None, options: Options, *, not_online: bool) -> int:
+    """Show the current state of buckets' nodes, or of those not ONLINE; None means all buckets."""
 
     def ask(client: FlashbackClient, ids: Ids, deadline: float | None) -> Outcomes:
         return client.status.iter_many(ids, deadline=deadline)
 
-    return _run(_Poll(records.STATUS, ask), ids, options)
+    poll = _Poll(records.STATUS, ask)
+    return _run(poll._replace(shown=_not_online) if not_online else poll, ids, options)
 
 
 def poll_stats(ids: Sequence[str] | None, options: Options) -> int:
@@ -106,9 +119,19 @@ async def _write_all(
                 async for outcome in every:
                     tally.count(outcome)
                     step()
-                    await writer.add(outcome)
+                    if (shown := poll.shown(outcome)) is not None:
+                        await writer.add(shown)
         await writer.drain()
         tally.pace = client.pace
+
+
+def _not_online(outcome: AnyOutcome) -> AnyOutcome | None:
+    """Return an outcome with those nodes alone that are not ONLINE; None if there are none."""
+    if outcome.error is not None:
+        return outcome
+    status: BucketStatus = outcome.value
+    nodes = tuple(node for node in status.nodes if node.state != NodeState.ONLINE)
+    return attrs.evolve(outcome, value=attrs.evolve(status, nodes=nodes)) if nodes else None
 
 
 def _total(poll: _Poll, ids: Ids) -> int | None:

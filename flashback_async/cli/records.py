@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -17,6 +19,7 @@ from flashback_async import (
     NodeStatus,
     Outcome,
     to_dict,
+    to_json,
 )
 from flashback_async.cli import text
 
@@ -33,25 +36,34 @@ class View(Generic[K, V]):
     key: Callable[[K], tuple[str, ...]]
     item: type  # the attrs class of what one CSV line or table row holds
     items: Callable[[V], Sequence[Any]]
+    is_timed: bool = False  # whether its records say when they were asked for
 
     def label(self, key: K) -> str:
         return text.printable(" ".join(self.key(key)))
 
     def csv_header(self) -> list[str]:
-        return [*self.key_names, *self._csv_fields(), "error"]
+        return [*self.key_names, *self._csv_fields(), *["asked_at"] * self.is_timed, "error"]
 
-    def csv_lines(self, outcome: Outcome[K, V]) -> list[list[object]]:
+    def csv_lines(self, outcome: Outcome[K, V], asked_at: datetime) -> list[list[object]]:
         """Return the CSV lines of an outcome: one for each item, and at least one."""
+        asked = [text.utc(asked_at)] * self.is_timed
         key = [text.printable(part) for part in self.key(outcome.key)]
         fields = self._csv_fields()
         blank = [None] * len(fields)
         if outcome.error is not None:
-            return [[*key, *blank, reason(outcome.error)]]
+            return [[*key, *blank, *asked, reason(outcome.error)]]
         lines = [
-            [*key, *(_csv_value(record[name]) for name in fields), None]
+            [*key, *(_csv_value(record[name]) for name in fields), *asked, None]
             for record in to_dict(self.items(outcome.unwrap()))
         ]
-        return lines or [[*key, *blank, None]]
+        return lines or [[*key, *blank, *asked, None]]
+
+    def json_record(self, outcome: Outcome[K, V], asked_at: datetime) -> str:
+        """Return the JSON of an outcome."""
+        record = to_json(outcome)
+        if not self.is_timed:
+            return record
+        return f'{record.removesuffix("}")}, "asked_at": {json.dumps(text.utc(asked_at))}}}'
 
     def _csv_fields(self) -> list[str]:
         return [f.name for f in attrs.fields(self.item) if f.name != "bucket_id"]
@@ -78,6 +90,7 @@ STATUS: View[str, BucketStatus] = View(
     key=lambda bucket_id: (bucket_id,),
     item=NodeStatus,
     items=lambda status: status.nodes,
+    is_timed=True,
 )
 
 STATS: View[str, BucketStats] = View(

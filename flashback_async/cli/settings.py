@@ -28,6 +28,8 @@ _NAMES = {
     "base_url": "--base-url",
     "allow_insecure_http=True": "--allow-insecure-http",
 }
+# Plain words, which name a setting only where a message begins.
+_SETTINGS_OF_WATCH = re.compile(r"(?:interval|fall|rise|state)\b")
 
 
 def make_client(options: Options) -> FlashbackClient:
@@ -72,4 +74,6 @@ def naming_options(options: Options) -> Iterator[None]:
         for setting, name in names.items():
             # Only the first occurrence, because the rest of the message may quote the user.
             message = re.sub(rf"\b{re.escape(setting)}(?!\w)", name, message, count=1)
+        if _SETTINGS_OF_WATCH.match(message):
+            message = f"--{message}"
         raise type(error)(message) from None

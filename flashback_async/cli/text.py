@@ -72,13 +72,29 @@ def age(moment: datetime | None, now: datetime) -> str:
     passed = now - moment
     if passed >= timedelta(days=30) or passed <= timedelta(minutes=-1):
         return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-    whole = max(0, int(passed.total_seconds()))
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if whole >= length:
-            return f"{whole // length} {unit} ago"
-    return f"{whole} s ago"
+    return f"{span(passed)} ago"
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time in its largest whole unit."""
+    whole = max(0, int(length.total_seconds()))
+    for unit, seconds in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if whole >= seconds:
+            return f"{whole // seconds} {unit}"
+    return f"{whole} s"
+
+
+def utc(moment: datetime) -> str:
+    """Return a moment as ISO 8601 in UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def plural(number: int, noun: str) -> str:
     """Return a number with its noun, whose plural takes a plain s."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return printable text of a limited length."""
+    shown = printable(text)
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."

@@ -28,6 +28,8 @@ from tests.integration.command import (
     spawned,
 )
 
+FORMS = ("table", "json", "jsonl", "csv")
+
 # Data.
 
 
@@ -167,6 +169,57 @@ async def test_no_escape_sequence_reaches_a_pipe_even_from_ids():
             assert result.code == 4
             assert "\x1b" not in result.out + result.err
             assert "\x07" not in result.out + result.err
+
+
+# Nodes that are not ONLINE.
+
+
+async def test_only_nodes_that_are_not_online_are_shown_on_request_in_every_format():
+    async with sandbox_with_environment(buckets=4, nodes=3, healthy=True) as (sandbox, env):
+        fine, partly, wholly, broken = sandbox.bucket_ids
+        down = sandbox.node_ips(partly)[1]
+        sandbox.set_state(partly, down, "OFFLINE")
+        for ip in sandbox.node_ips(wholly):
+            sandbox.set_state(wholly, ip, "DISCONNECTED")
+        sandbox.fail(broken, status=400, times=100)
+        arguments = ("status", "--all", "--not-online", "-o")
+        shown = {form: await flashback(*arguments, form, env=env) for form in FORMS}
+    assert {result.code for result in shown.values()} == {1}
+    for form, result in shown.items():
+        assert fine not in result.out
+        assert "ONLINE" not in result.out.replace("not ONLINE", "")
+        assert result.out.count(down) == 1
+        assert "1 of 4 buckets failed" in result.err
+        assert broken in (result.err if form == "table" else result.out)
+    found = {record["bucket_id"]: record for record in json.loads(shown["json"].out)}
+    assert [node["ip"] for node in found[partly]["nodes"]] == [down]
+    assert len(found[wholly]["nodes"]) == 3
+    assert found[broken]["error"]["status"] == 400
+    rows = list(csv.DictReader(io.StringIO(shown["csv"].out)))
+    assert len(rows) == 5
+
+
+async def test_nothing_is_shown_and_all_is_well_if_every_node_is_online():
+    async with sandbox_with_environment(buckets=3, healthy=True) as (_, env):
+        shown = [
+            await flashback("status", "--all", "--not-online", "-o", form, env=env)
+            for form in ("jsonl", "table")
+        ]
+    assert [(result.code, result.out) for result in shown] == [(0, ""), (0, "")]
+
+
+async def test_a_record_of_a_status_says_when_it_was_asked_for():
+    async with sandbox_with_environment(buckets=1) as (sandbox, env):
+        before = datetime.now(UTC)
+        ids = (sandbox.bucket_ids[0], UNKNOWN)
+        lines = await flashback("status", *ids, env=env)
+        whole = await flashback("status", *ids, "-o", "json", env=env)
+        stats = await flashback("stats", env=env)
+        after = datetime.now(UTC)
+    for record in (*map(json.loads, lines.lines), *json.loads(whole.out)):
+        assert record["asked_at"].endswith("Z")
+        assert before <= datetime.fromisoformat(record["asked_at"]) <= after
+    assert "asked_at" not in stats.out
 
 
 # What is wrong, and the exit codes.

@@ -12,7 +12,7 @@ from flashback_async.cli import progress as bar
 from flashback_async.cli.options import Options
 from flashback_async.cli.progress import progress
 
-PLAIN = Options("table", 64, None, 10.0, None, None, False, False, False, 0)
+PLAIN = Options(64, 10.0, None, None, False, output="table")
 
 
 class Terminal(io.StringIO):

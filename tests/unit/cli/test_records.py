@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -22,6 +22,7 @@ from flashback_async.cli.output import make_writer
 from flashback_async.cli.records import NODE_STATS, STATS, STATUS, reason
 
 SEEN = datetime(2024, 1, 15, 10, 30, 0, 250_000, tzinfo=UTC)
+ASKED = datetime(2025, 6, 30, 12, 0, tzinfo=UTC)
 NODE = NodeStatus("10.0.0.1", "us-east-1", "1.8.2", NodeState.ONLINE, 14.5, SEEN)
 BLANK = NodeStatus(None, None, None, None, None, None)
 FAILURE = ServerError(
@@ -60,12 +61,16 @@ def through_json(json_line):
 
 def through_csv(view, outcome):
     text = io.StringIO()
-    csv.writer(text).writerows([view.csv_header(), *view.csv_lines(outcome)])
+    csv.writer(text).writerows([view.csv_header(), *view.csv_lines(outcome, ASKED)])
     return list(csv.DictReader(io.StringIO(text.getvalue())))
 
 
 async def test_a_status_is_a_record_with_its_nodes(through_json):
-    assert await through_json(STATUS, ok("b1", BucketStatus("B1", (NODE, BLANK)))) == {
+    record = await through_json(STATUS, ok("b1", BucketStatus("B1", (NODE, BLANK))))
+    asked_at = record.pop("asked_at")
+    assert asked_at.endswith("Z")
+    assert datetime.now(UTC) - datetime.fromisoformat(asked_at) < timedelta(minutes=1)
+    assert record == {
         "bucket_id": "b1",  # as it was asked for
         "nodes": [
             {
@@ -120,14 +125,26 @@ async def test_a_failure_is_a_record_that_says_why(through_json):
         "retry_after": None,
         "attempts": 3,
     }
+    assert record["asked_at"].endswith("Z")
     (line,) = through_csv(STATUS, failed("b1"))
     assert line["bucket_id"] == "b1"
+    assert line["asked_at"] == "2025-06-30T12:00:00Z"
     assert line["error"] == "ServerError: 503 Service Unavailable, after 3 requests"
 
 
 def test_a_bucket_without_nodes_has_a_line_all_the_same():
     (line,) = through_csv(STATUS, ok("b1", BucketStatus("b1", ())))
     assert (line["bucket_id"], line["ip"], line["error"]) == ("b1", "", "")
+    assert line["asked_at"] == "2025-06-30T12:00:00Z"
+
+
+async def test_only_the_records_of_a_status_say_when_it_was_asked_for(through_json):
+    stats = ok("b1", BucketStats("b1", 1, 2, 3, 4))
+    assert "asked_at" not in await through_json(STATS, stats)
+    assert "asked_at" not in STATS.csv_header()
+    assert "asked_at" in STATUS.csv_header()
+    widths = {len(STATUS.csv_header()), *map(len, STATUS.csv_lines(failed("b1"), ASKED))}
+    assert len(widths) == 1
 
 
 async def test_no_control_character_gets_through(json_line):
@@ -139,7 +156,7 @@ async def test_no_control_character_gets_through(json_line):
         text = line.removesuffix("\n")
         assert text.isprintable()
         assert text.isascii()
-        lines = [map(str, line) for line in STATUS.csv_lines(outcome)]
+        lines = [map(str, line) for line in STATUS.csv_lines(outcome, ASKED)]
         assert all(cell.isprintable() for line in lines for cell in line)
     assert json.loads(texts[0])["bucket_id"] == evil
 

@@ -1,6 +1,6 @@
 """Values as text for people."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -75,3 +75,14 @@ def test_what_a_terminal_would_act_on_is_escaped(raw):
 
 def test_other_text_stays_as_it_is():
     assert text.printable("Käse 日本 \\x1b [red]") == "Käse 日本 \\x1b [red]"
+
+
+def test_a_text_that_is_too_long_is_cut_short():
+    assert text.shortened("12345678", 8) == "12345678"
+    assert text.shortened("123456789", 8) == "12345..."
+    assert text.shortened("\x1b" * 3, 8) == "\\x1b\\..."
+
+
+def test_a_moment_is_shown_in_utc():
+    east = timezone(timedelta(hours=2))
+    assert text.utc(datetime(2024, 1, 15, 12, 30, tzinfo=east)) == "2024-01-15T10:30:00Z"
