@@ -30,11 +30,11 @@ _GRAIN = 0.01
 def skip_waits() -> Iterator[None]:
     """Let the SDK's own waits end at once, for every client that is made within the block.
 
-    These are the pauses that the API asks for, back-offs, and turns at the pace of a throttled
-    client. The client's clock jumps to the next of their ends while no request of the client is
-    under way, so waits that overlap are skipped together. Everything else stays real: time limits
-    on sockets, the sandbox's ``rate_limit`` and ``Fault.between``, ``Limits.max_rate``, and sleeps
-    of your own code.
+    These are the pauses that the API asks for, back-offs, turns at the pace of a throttled
+    client, and the time between two polls of a watch or of ``wait_until``. The client's clock
+    jumps to the next of their ends while no request of the client is under way, so waits that
+    overlap are skipped together. Everything else stays real: time limits on sockets, the sandbox's
+    ``rate_limit`` and ``Fault.between``, ``Limits.max_rate``, and sleeps of your own code.
     """
     with replaced(_skipping):
         yield

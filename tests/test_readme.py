@@ -153,6 +153,20 @@ async def run_with_log(path: Path, sandbox: Sandbox, env: dict[str, str]) -> Non
         assert "DEBUG flashback_async bucket_stats.list: answer 200" in complained
 
 
+async def run_watch(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None:
+    """Run a block that goes on for ever until it has printed something."""
+    process = await start(path.name, cwd=path.parent, env=env)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    sandbox.set_state(sandbox.bucket_ids[0], sandbox.node_ips(sandbox.bucket_ids[0])[0], "OFFLINE")
+    said = await process.stdout.readline()
+    complained = b"" if said else await process.stderr.read()
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.communicate()
+    assert said.strip(), complained.decode()
+
+
 # pytest-asyncio warns about projects that do not choose a scope.
 ASYNCIO_PLUGIN = [
     *("-p", "pytest_asyncio.plugin"),
@@ -307,6 +321,7 @@ async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port
 Runner = Callable[[Path, Sandbox, dict[str, str]], Awaitable[None]]
 RUNNERS: dict[str, Runner] = {
     "FastAPI(": run_backend,
+    "in watch:": run_watch,
     "\ndef test_": run_tests,
     "async def test_": run_tests,
     "office-ca.pem": run_in_office,

@@ -199,10 +199,13 @@ def sandbox(**settings: object) -> int:
 @flashback.command()
 @click.option("--buckets", type=click.IntRange(1, 100_000), default=1_000, show_default=True)
 @click.option("--no-progress", is_flag=True, help="Draw no progress bar.")
-def demo(buckets: int, no_progress: bool) -> int:
+@click.option("--watch", "watches", is_flag=True, help="Watch them instead, until Ctrl-C.")
+def demo(buckets: int, no_progress: bool, watches: bool) -> int:
     """Poll 1,000 buckets of a sandbox and show the results. Needs no account."""
-    from flashback_async.cli.demo import show_demo
+    from flashback_async.cli.demo import show_demo, watch_demo
 
+    if watches:
+        return watch_demo(buckets)
     return show_demo(buckets, shows_bar=not no_progress)
 
 

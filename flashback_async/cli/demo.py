@@ -9,12 +9,17 @@ from flashback_async import FlashbackClient
 from flashback_async.cli import demo_report
 from flashback_async.cli.demo_report import Findings
 from flashback_async.cli.exits import Deadline, Exit
+from flashback_async.cli.options import Options
 from flashback_async.cli.progress import progress
 from flashback_async.cli.runner import guarded, run_loop
+from flashback_async.cli.watching import watch_with
 from flashback_async.sandbox import Sandbox
 
 _LATENCY = 0.05
 _ERROR_RATE = 0.01
+_NODES = 3
+_CHANGES_A_SECOND = 1
+_INTERVAL = 10.0  # seconds
 _DELETED = "0d5e7e00-dead-4000-8000-000000000000"
 
 
@@ -26,6 +31,20 @@ def show_demo(buckets: int, *, shows_bar: bool) -> int:
         return Exit.OK
 
     return guarded(work, Deadline(None))
+
+
+def watch_demo(buckets: int) -> int:
+    """Watch a sandbox whose nodes change all the time, until Ctrl-C."""
+    options = Options(
+        concurrency=64, timeout=10.0, max_rate=None, base_url=None, allow_insecure_http=False
+    )
+    changes_an_hour = 3_600 * _CHANGES_A_SECOND / (buckets * _NODES)
+    with Sandbox.in_thread(buckets, _NODES, churn=min(3_600, changes_an_hour)) as sandbox:
+
+        def make() -> FlashbackClient:
+            return FlashbackClient(sandbox.token, base_url=sandbox.base_url)
+
+        return watch_with(make, None, {"interval": _INTERVAL}, options)
 
 
 async def _explore(buckets: int, *, shows_bar: bool) -> Findings:

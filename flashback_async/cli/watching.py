@@ -30,12 +30,21 @@ _MESSAGES = 3
 
 def watch_buckets(ids: Sequence[str] | None, settings: Mapping[str, Any], options: Options) -> int:
     """Watch buckets until Ctrl-C or SIGTERM, the ways to stop it; None means all buckets."""
+    return watch_with(lambda: make_client(options), ids, settings, options)
+
+
+def watch_with(
+    make: Callable[[], FlashbackClient],
+    ids: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    options: Options,
+) -> int:
+    """Watch buckets with the client that a function makes."""
 
     def work() -> int:
         stopped = suppress(KeyboardInterrupt, asyncio.CancelledError)
         with stopped, _heeding_sigterm(), naming_options(options):
-            client = make_client(options)
-            run_loop(_watch(client, ids, settings, options))
+            run_loop(_watch(make(), ids, settings, options))
         return Exit.OK
 
     return guarded(work, Deadline(None))
