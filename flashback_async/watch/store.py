@@ -21,6 +21,7 @@ from flashback_async.watch.rows import bucket_from, change_from, change_row, enc
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION = int.from_bytes(b"FBwt", "big")
 _VERSION = 1
+_LOG_PAGES = 100
 # Where SQLite's header has the version and the application that the file belongs to.
 _VERSION_AT, _APPLICATION_AT, _HEADER = 60, 68, 100
 
@@ -162,6 +163,9 @@ def _set_up(database: sqlite3.Connection) -> None:
         database.execute("COMMIT")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
+    # The log beside the file stays small.
+    database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    database.execute(f"PRAGMA journal_size_limit = {_LOG_PAGES * 4096}")
     database.execute("BEGIN IMMEDIATE")
     database.execute("COMMIT")
 
