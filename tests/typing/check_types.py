@@ -1,9 +1,17 @@
 """Every public call as a type checker sees it. This file is checked by mypy and never run."""
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing
 from datetime import date, datetime
+from pathlib import Path
 from typing import assert_type
 
 import aiohttp
@@ -15,7 +23,10 @@ from flashback_async import (
     BucketDay,
     BucketStats,
     BucketStatus,
+    BucketView,
     CertificateError,
+    Change,
+    ChangeKind,
     ClientClosedError,
     ConfigurationError,
     ConnectError,
@@ -31,6 +42,7 @@ from flashback_async import (
     Limits,
     NodeState,
     NodeStatus,
+    NodeView,
     NotFoundError,
     Outcome,
     PermissionDeniedError,
@@ -48,6 +60,8 @@ from flashback_async import (
     TokenProvider,
     TokenProviderError,
     TransportError,
+    Watch,
+    WatchStats,
     day_range,
     fan_out,
     from_dict,
@@ -175,6 +189,35 @@ async def status(client: FlashbackClient) -> None:
         async for outcome in outcomes:
             assert_type(outcome, Outcome[str, BucketStatus])
     found.bucket_id = "b"  # type: ignore[misc]
+
+
+async def watches(client: FlashbackClient, path: Path, ids: Iterable[str]) -> None:
+    async def listed() -> set[str]:
+        return {"a"}
+
+    async with client.status.watch(state=path) as watch:
+        assert_type(watch, Watch)
+        async for change in watch:
+            assert_type(change, Change)
+            assert_type(change.kind, ChangeKind)
+            assert_type(change.after, NodeState | str | None)
+            assert_type(change.node, NodeStatus | None)
+            assert_type(change.since, datetime | None)
+            assert_type(change.error, FlashbackError | None)
+            assert_type(to_json(change), str)
+        assert_type(await anext(watch), Change)
+        assert_type(watch.view, Mapping[str, BucketView])
+        assert_type(watch.view["a"].nodes, tuple[NodeView, ...])
+        assert_type(watch.stats, WatchStats)
+        assert_type(await watch.ready(), None)
+    client.status.watch(["a"], interval=60, fall=2, rise=2, unknown_after=2)
+    client.status.watch(ids, refresh=300, concurrency=8, state="file")
+    client.status.watch(listed)
+    client.status.watch(5)  # type: ignore[arg-type]
+    client.status.watch("a", interval="60")  # type: ignore[arg-type]
+    found = await client.status.wait_until("a", lambda status: not status.nodes, timeout=5)
+    assert_type(found, BucketStatus)
+    await client.status.wait_until("a", lambda status: True)  # type: ignore[call-arg]
 
 
 async def fan_outs() -> None:
