@@ -83,6 +83,16 @@ SIGNATURES = {
         f"(self, bucket_ids: {IDS_OR_ASYNC}, *, {BULK})"
         " -> AsyncGenerator[Outcome[str, BucketStatus], None]"
     ),
+    StatusResource.watch: (
+        f"(self, bucket_ids: {IDS} | Callable[[], Awaitable[{IDS}]] | None = None, *, "
+        "interval: float = 60.0, fall: int = 2, rise: int = 2, unknown_after: int = 2, "
+        "refresh: float = 300.0, concurrency: int | None = None, "
+        "state: str | os.PathLike[str] | None = None) -> Watch"
+    ),
+    StatusResource.wait_until: (
+        "(self, bucket_id: str, predicate: Callable[[BucketStatus], bool], *, timeout: float, "
+        "interval: float = 5.0, times: int = 1) -> BucketStatus"
+    ),
     flashback_async.day_range: f"(first: {DAY}, last: {DAY} | None = None) -> list[date]",
     flashback_async.fan_out: (
         "(func: Callable[[K], Awaitable[V]], keys: Iterable[K] | AsyncIterable[K], *, "
@@ -117,6 +127,10 @@ FIELDS = {
     flashback_async.DailyNodeStats: (
         "ip host uptime_percent avg_latency_ms version state last_updated last_latency_ms"
     ),
+    flashback_async.Change: "kind bucket_id ip before after node at since merged error",
+    flashback_async.BucketView: "bucket_id nodes answered error asked_at",
+    flashback_async.NodeView: "node ip state since",
+    flashback_async.WatchStats: "buckets asked failed waiting lag shifted",
     flashback_async.Success: "index key value elapsed",
     flashback_async.Failure: "index key error elapsed",
 }

@@ -26,6 +26,7 @@ class Schedule:
         self._next = 0  # the number of the next due time, counted from the begin
         self._order: list[str] = []
         self._last: list[float] = []  # when each bucket was last taken, in the same order
+        self._removed: dict[str, float] = {}  # the same of those removed since, which may return
 
     def __len__(self) -> int:
         return len(self._order)
@@ -34,9 +35,10 @@ class Schedule:
         """Replace the buckets; what is due from now on is due at its new place."""
         was_empty = not self._order
         reached = now if was_empty else min(now, self._due())
-        last = dict(zip(self._order, self._last, strict=True))
+        last = self._removed | dict(zip(self._order, self._last, strict=True))
         self._order = sorted(bucket_ids, key=_hash)
-        self._last = [last.get(bucket_id, -math.inf) for bucket_id in self._order]
+        self._last = [last.pop(bucket_id, -math.inf) for bucket_id in self._order]
+        self._removed = {i: at for i, at in last.items() if self._is_recent(at, now)}
         if not self._order:
             return
         if was_empty:
@@ -57,7 +59,7 @@ class Schedule:
             place = self._next % len(self._order)
             bucket_id = self._order[place]
             self._next += 1
-            if bucket_id not in busy and now - self._last[place] >= self._interval / 2:
+            if bucket_id not in busy and not self._is_recent(self._last[place], now):
                 self._last[place] = now
                 taken.append(bucket_id)
         return taken
@@ -82,6 +84,9 @@ class Schedule:
         steps = math.floor((now - self._begin) / STEP + 1e-6) + 1
         due = math.ceil((self._due() - self._begin) / STEP - 1e-6)
         return max(steps, due) * STEP + self._begin - now
+
+    def _is_recent(self, taken_at: float, now: float) -> bool:
+        return now - taken_at < self._interval / 2
 
     @property
     def _space(self) -> float:
