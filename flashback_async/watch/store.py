@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flashback_async.errors import ConfigurationError
@@ -95,10 +95,11 @@ class Store:
         """Return whether a watch of this process has the file, perhaps by another name."""
         if self._path in _open:
             return True
-        try:
-            return any(self._path.samefile(other) for other in _open)
-        except OSError:
-            return False
+        for other in _open:
+            with suppress(OSError):  # one of the two does not exist
+                if self._path.samefile(other):
+                    return True
+        return False
 
     def _check_file(self) -> None:
         """Check, without SQLite, that the file is missing, empty, or was written by a watch."""

@@ -6,11 +6,15 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
-from flashback_async import ConfigurationError
+from flashback_async import Change, ChangeKind, ConfigurationError, FlashbackError, ServerError
 from flashback_async.watch import store
+from flashback_async.watch.buckets import new_bucket
+from flashback_async.watch.outbox import Batch
+from flashback_async.watch.rows import change_from, change_row, encode, row_of
 from tests.unit.support import no
 from tests.unit.watch.conftest import text_of
 from tests.unit.watch.test_watch import after
@@ -319,6 +323,16 @@ async def test_a_damaged_file_is_refused(make, state):
                 pass
 
 
+async def test_watches_with_files_of_their_own_do_not_disturb_each_other(make, tmp_path):
+    _, bench = make("a")
+    async with bench:
+        async with (
+            bench.status.watch(["a"], state=tmp_path / "one") as one,
+            bench.status.watch(["a"], state=tmp_path / "other") as other,
+        ):
+            assert await after(one, 1) == await after(other, 1)
+
+
 @pytest.mark.parametrize("other", ["itself", "symbolic link", "hard link"])
 async def test_a_second_watch_of_this_process_is_refused(make, state, tmp_path, other):
     api, bench = make("a")
@@ -374,3 +388,42 @@ async def test_a_watch_of_another_process_is_refused_and_the_file_left_as_it_is(
             other.stdin.close()
         async with bench.status.watch(["a"], state=state) as watch:
             assert watch.stats.waiting == 0
+
+
+async def test_a_batch_that_does_not_fit_on_the_disk_is_not_written_at_all(state):
+    opened = store.Store(state)
+    try:
+        row = row_of(new_bucket("a", datetime.now(UTC)), is_leaving=False)
+        opened.write(Batch([("a", row)], [], []))
+        (pages,) = opened._database.execute("PRAGMA page_count").fetchone()
+        opened._database.execute(f"PRAGMA max_page_count = {pages}")
+        many = [(f"b{n}", row) for n in range(1000)]
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            opened.write(Batch([("a", None), *many], [], []))
+        assert [bucket.bucket_id for bucket, _ in opened.load()[0]] == ["a"]
+    finally:
+        opened.close()
+
+
+async def test_a_file_that_may_not_be_read_is_named(make, state, monkeypatch):
+    state.touch()
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    _, bench = make("a")
+    async with bench:
+        with pytest.raises(ConfigurationError, match="cannot be read: Permission denied"):
+            async with bench.status.watch(["a"], state=state):
+                pass
+
+
+def test_an_error_of_a_class_that_is_not_known_any_more_is_kept_as_the_base():
+    error = ServerError("down", status=503)
+    now = datetime.now(UTC)
+    change = Change(ChangeKind.UNKNOWN, "b", None, None, None, None, now, now, 0, error)
+    text = encode(change_row(change)).replace("ServerError", "OtherError")
+    assert type(change_from(text).error) is FlashbackError
+    with pytest.raises(TypeError, match="object has no form in a state file"):
+        encode((object(),))

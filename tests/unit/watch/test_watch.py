@@ -113,6 +113,9 @@ async def test_a_failed_poll_changes_no_node_and_makes_the_bucket_unknown_after_
         assert (view.answered, view.error.status, view.nodes[0].state) == (False, 403, "ONLINE")
         del api.refusals["b"]
         await sleep(1)
+        known = consumer.changes[1]
+        assert (known.kind, known.error, known.is_recovery) == ("KNOWN", None, True)
+        assert known.since == unknown.at
         assert consumer.take()[1:] == ["b - KNOWN", "b 10.0.0.1 STATE ONLINE OFFLINE"]
         assert watch.view["b"].answered
 
@@ -473,6 +476,21 @@ async def test_ready_counts_first_polls_that_failed(make):
         await watch.ready()
         assert watch.stats.asked == watch.stats.failed == 2
         assert not watch.view["a"].answered
+
+
+async def test_leaving_ends_a_listing_that_hangs(make):
+    api, bench = make("a")
+
+    async def hang(request, attempt):
+        await asyncio.Event().wait()
+
+    api.refusals["list"] = hang
+    async with bench:
+        async with bench.status.watch() as watch:
+            waiting = asyncio.create_task(watch.ready())
+            await sleep(1)
+        with pytest.raises(RuntimeError, match="not open"):
+            await waiting
 
 
 async def test_ready_needs_no_bucket(make):
