@@ -325,12 +325,12 @@ async def test_a_damaged_file_is_refused(make, state):
 
 async def test_watches_with_files_of_their_own_do_not_disturb_each_other(make, tmp_path):
     _, bench = make("a")
-    async with bench:
-        async with (
-            bench.status.watch(["a"], state=tmp_path / "one") as one,
-            bench.status.watch(["a"], state=tmp_path / "other") as other,
-        ):
-            assert await after(one, 1) == await after(other, 1)
+    async with (
+        bench,
+        bench.status.watch(["a"], state=tmp_path / "one") as one,
+        bench.status.watch(["a"], state=tmp_path / "other") as other,
+    ):
+        assert await after(one, 1) == await after(other, 1)
 
 
 @pytest.mark.parametrize("other", ["itself", "symbolic link", "hard link"])
