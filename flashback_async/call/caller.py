@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import attrs
 
 from flashback_async.call.call import Call
 from flashback_async.call.client_state import ClientState
+from flashback_async.call.deadlines import CancelScope
 from flashback_async.config import RetryPolicy, Timeout
-from flashback_async.errors import FlashbackError
+from flashback_async.errors import ClientClosedError, FlashbackError
 from flashback_async.run import SINGLE_CALL, Run
 from flashback_async.values import Request
 
@@ -31,6 +32,17 @@ class Caller:
         """Return a caller whose calls take so many seconds in all, at most."""
         total = max(1e-6, min(self.timeout.total, seconds))
         return Caller(self.state, attrs.evolve(self.timeout, total=total), self.retry)
+
+    async def while_open(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what a function returns, which is cancelled as soon as the client is closed.
+
+        Raises:
+            ClientClosedError: The client is closed.
+            EventLoopError: The client belongs to another event loop or process.
+        """
+        with CancelScope(self.state.open_loop_state().timer):
+            return await work()
+        raise ClientClosedError("the client was closed")
 
     async def call(
         self,

@@ -11,8 +11,9 @@ from flashback_async.api.urls import check_bucket_id, segment
 from flashback_async.api.wire import decode_status
 from flashback_async.bulk.report import Outcome, Report
 from flashback_async.call.caller import Caller
+from flashback_async.errors import ClientClosedError, DeadlineExceededError
 from flashback_async.models import BucketStatus
-from flashback_async.resources.bulk import Calls, check_ids, naming
+from flashback_async.resources.bulk import Calls, check_ids, name_call, naming
 from flashback_async.resources.lists import list_all
 from flashback_async.values import Request
 from flashback_async.watch.listing import ListIds
@@ -144,6 +145,7 @@ class StatusResource:
                 lambda source: self.iter_many(source, concurrency=concurrency),
                 self._many.most_at_once(concurrency),
                 self._caller.state.clock,
+                self._caller.while_open,
                 lasting,
             )
 
@@ -184,7 +186,12 @@ class StatusResource:
                 interval=interval,
                 times=times,
             )
-            return await wait.result()
+        try:
+            return await self._caller.while_open(wait.result)
+        except (DeadlineExceededError, ClientClosedError) as error:
+            if error.operation is None:
+                name_call(error, "status.wait_until", bucket_id)
+            raise
 
     def _buckets_of(
         self, bucket_ids: Iterable[str] | Callable[[], Awaitable[Iterable[str]]] | None

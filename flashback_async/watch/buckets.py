@@ -65,10 +65,12 @@ class Chain(Generic[V]):
         """Record that the value is told as it is now."""
         self.told, self.told_since, self.changes = self.now, self.since, 0
 
-    def was_told(self, value: V, at: datetime) -> None:
-        """Record what an earlier watch told, and when that had begun."""
-        self.told, self.told_since = value, at
-        self.changes = 1 if self.waits else 0
+    def was_told(self, value: V, at: datetime, changes: int) -> None:
+        """Record what an earlier watch told, when that had begun, and how many changes it was."""
+        if (self.told, self.told_since) != (value, at):
+            self.told, self.told_since = value, at
+            self.changes -= changes
+        self.changes = max(1, self.changes) if self.waits else 0
 
 
 @define(slots=True, weakref_slot=False)
@@ -116,7 +118,7 @@ class Bucket:
         if not self.there.now:
             self.known.now, self.known.since = True, at
         self.there.tell()  # if it is there again, its nodes tell of that
-        self.known.was_told(True, at)
+        self.known.was_told(True, at, self.known.changes)
 
     @property
     def is_told(self) -> bool:

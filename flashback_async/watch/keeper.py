@@ -74,7 +74,7 @@ class Keeper:
             try:
                 await self._in_thread(self._close)
             finally:
-                self._thread.shutdown(wait=False)
+                self._thread.shutdown()  # idle by now, so this does not wait
 
     def _open(self) -> None:
         from flashback_async.watch.store import Store  # SQLite is loaded only if there is a file

@@ -43,6 +43,8 @@ class Listing:
         """List the buckets again and again, for ever."""
         while True:
             ids = await self._list()
+            if _is_cancelled():  # which the caller's function has swallowed
+                raise asyncio.CancelledError
             if ids is not None:
                 self._listed(ids)
             await self._clock.sleep(self._retry if ids is None else self._refresh)

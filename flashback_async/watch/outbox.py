@@ -176,8 +176,10 @@ def _tell(bucket: Bucket, change: Change) -> None:
     if isinstance(part, str):
         node = bucket.nodes.get(part)
         if node is not None:  # else it is gone, and that was told
-            node.was_told(ABSENT if change.kind is ChangeKind.GONE else change.after, change.at)
+            told = ABSENT if change.kind is ChangeKind.GONE else change.after
+            node.was_told(told, change.at, change.merged + 1)
     elif part is Whole.THERE:
         bucket.tell_gone(change.at)
     else:
-        bucket.known.was_told(change.kind is ChangeKind.KNOWN, change.at)
+        is_known = change.kind is ChangeKind.KNOWN
+        bucket.known.was_told(is_known, change.at, change.merged + 1)

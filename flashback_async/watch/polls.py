@@ -43,7 +43,7 @@ _NO_ANSWER = (
     RateLimitError,
     TokenProviderError,
 )
-# Polls in a row without an answer that make an outage; fewer if there are fewer buckets.
+# Polls in a row without an answer that make an outage; fewer if there were no others before.
 _OUTAGE_AFTER = 64
 _PROBE_EVERY = 1.0  # seconds, at least
 _SHORT, _LONG = 0.5, 1e6  # seconds of a sleep that needs no end before its own; and of any
@@ -54,19 +54,24 @@ class Outage:
 
     def __init__(self) -> None:
         self.error: FlashbackError | None = None  # the last one
+        self._ended = 0
         self._in_a_row = 0
         self._probed_at = float("-inf")
 
-    def in_force(self, buckets: int) -> bool:
-        """Return whether the API answers nobody, as far as so many buckets can tell."""
-        return 0 < min(_OUTAGE_AFTER, buckets) <= self._in_a_row
+    @property
+    def in_force(self) -> bool:
+        """Whether the last polls had no answer, which are all of them at first."""
+        return 0 < min(_OUTAGE_AFTER, self._ended) <= self._in_a_row
 
     def record(self, error: FlashbackError | None) -> None:
         """Record the end of a poll."""
+        if isinstance(error, InvalidArgumentError):
+            return  # it was never sent
+        self._ended += 1
         if isinstance(error, _NO_ANSWER):
             self.error = error
             self._in_a_row += 1
-        elif not isinstance(error, InvalidArgumentError):  # which was never sent
+        else:
             self._in_a_row = 0
 
     def may_probe(self, now: float) -> bool:
@@ -82,24 +87,21 @@ class Lateness:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._since: float | None = None
-        self._last = 0.0
+        self._late_from: float | None = None  # what the schedule had been moved by before
+        self._moved_at = 0.0
 
-    def record(self, now: float, buckets: int, *, shifted: bool) -> None:
-        """Record a step, and whether it had to move the schedule."""
-        if shifted:
-            self._last = now
-            if self._since is None:
-                self._since = now
-                logger.warning(
-                    "watch: polling %d buckets every %g s is too slow: each is polled later",
-                    buckets,
-                    self._interval,
-                )
-        elif self._since is not None and now - self._last >= self._interval:
-            lasted = self._last - self._since
-            logger.info("watch: polling keeps up again, after %.1f s", lasted)
-            self._since = None
+    def record(self, now: float, schedule: Schedule, moved: float) -> None:
+        """Record a step, and the seconds by which it had to move the schedule."""
+        if moved:
+            self._moved_at = now
+            if self._late_from is None:
+                self._late_from = schedule.shifted - moved
+                text = "watch: polling %d buckets every %g s is too slow, so they are polled later"
+                logger.warning(text, len(schedule), self._interval)
+        elif self._late_from is not None and now - self._moved_at >= self._interval:
+            late = schedule.shifted - self._late_from
+            logger.info("watch: polling keeps up again, %.1f s later than planned", late)
+            self._late_from = None
 
 
 class Polls:
@@ -195,12 +197,12 @@ class Polls:
     def _step(self, now: float) -> list[str]:
         """Return the buckets to poll now."""
         buckets = len(self.schedule)
-        if self._outage.in_force(buckets):
+        if self._outage.in_force:
             due = self._probe(self.schedule.take(now, buckets, self._in_flight), now)
         else:
             room = self._concurrency - len(self._in_flight)
             due = self.schedule.take(now, room, self._in_flight)
-        self._lateness.record(now, buckets, shifted=self.schedule.shift(now))
+        self._lateness.record(now, self.schedule, self.schedule.shift(now))
         return due
 
     def _probe(self, due: list[str], now: float) -> list[str]:

@@ -64,14 +64,14 @@ class Schedule:
                 taken.append(bucket_id)
         return taken
 
-    def shift(self, now: float) -> bool:
-        """Move the schedule by its lag if that is too much; return whether it was."""
+    def shift(self, now: float) -> float:
+        """Move the schedule by its lag if that is too much; return by how much."""
         lag = self._overdue(now)
         if lag <= _MOST_LAG:
-            return False
+            return 0.0
         self._begin += lag
         self.shifted += lag
-        return True
+        return lag
 
     def lag(self, now: float) -> float:
         """Return the seconds by which polling is behind; what the next step can take is not."""
@@ -81,6 +81,8 @@ class Schedule:
         """Return the seconds until the next step that has something to take."""
         if not self._order:
             return math.inf
+        if self._overdue(now) > 0:
+            return STEP  # a late step is not followed by one on time, because both would catch up
         steps = math.floor((now - self._begin) / STEP + 1e-6) + 1
         due = math.ceil((self._due() - self._begin) / STEP - 1e-6)
         return max(steps, due) * STEP + self._begin - now

@@ -48,8 +48,14 @@ def _by(check: Callable[[str, object], None]) -> Callable[..., None]:
 
 
 def _check_path(name: str, value: object) -> None:
-    if value is None or (isinstance(value, str | os.PathLike) and "\0" not in str(value)):
+    if value is None:
         return
+    try:
+        path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+        if isinstance(path, str) and path and b"\0" not in os.fsencode(path):
+            return
+    except UnicodeEncodeError:
+        pass  # no file has such a name
     raise InvalidArgumentError(f"{name} must be the path of a file, not {show(value)}")
 
 

@@ -127,11 +127,14 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         with self._refusing():
+            is_new = not self._path.exists()
             database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
             try:
                 _set_up(database)
-            except BaseException:
+            except BaseException as error:
                 database.close()
+                if is_new and not _is_busy(error):
+                    self._path.unlink(missing_ok=True)
                 raise
             return database
 
@@ -141,7 +144,7 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if _is_busy(error):
                 raise self._refused("is in use by another watch") from None
             raise self._refused(f"cannot be used: {error}") from None
         except (ValueError, TypeError, LookupError):
@@ -162,6 +165,8 @@ def _set_up(database: sqlite3.Connection) -> None:
         database.execute(f"PRAGMA application_id = {_APPLICATION}")
         database.execute(f"PRAGMA user_version = {_VERSION}")
         database.execute("COMMIT")
+    for table in ("bucket", "pending"):
+        database.execute(f"SELECT * FROM {table} LIMIT 0")  # noqa: S608 - before anything is changed
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     # The log beside the file stays small.
@@ -169,6 +174,12 @@ def _set_up(database: sqlite3.Connection) -> None:
     database.execute(f"PRAGMA journal_size_limit = {_LOG_PAGES * 4096}")
     database.execute("BEGIN IMMEDIATE")
     database.execute("COMMIT")
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Return whether another process has the file."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _key(bucket_id: str) -> str:

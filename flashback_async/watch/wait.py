@@ -51,6 +51,7 @@ class Wait:
         self._interval = interval
         self._times = times
         self._ends = clock.monotonic() + timeout
+        self._attempts = 0
         self._answer: BucketStatus | None = None  # the last one
         self._failure: FlashbackError | None = None  # of the last poll
 
@@ -71,14 +72,18 @@ class Wait:
             rest = self._interval * self._clock.uniform(1 - _JITTER, 1 + _JITTER)
             await self._clock.sleep(min(rest, max(0.0, self._ends - self._clock.monotonic())))
         raise DeadlineExceededError(
-            f"the predicate did not hold within {seconds(self._timeout)}: {self._last_seen()}"
+            f"the predicate did not hold within {seconds(self._timeout)}: {self._last_seen()}",
+            attempts=self._attempts,
+            elapsed=self._clock.monotonic() - self._ends + self._timeout,
         )
 
     async def _poll(self, left: float) -> BucketStatus | None:
         """Return the answer to a poll; None if it failed in a way that may pass."""
         try:
             self._answer, self._failure = await self._ask(left), None
+            self._attempts += 1
         except FlashbackError as error:
+            self._attempts += error.attempts
             if not self._may_pass(error):
                 raise
             self._failure = error
@@ -96,8 +101,11 @@ class Wait:
         if self._answer is None:
             text = "no poll had an answer"
         else:
-            states = Counter(str(node.state) for node in self._answer.nodes)
-            counted = ", ".join(f"{count} {state!a}" for state, count in states.items())
+            states = Counter(node.state for node in self._answer.nodes)
+            counted = ", ".join(
+                f"{count} " + ("without a state" if state is None else f"{str(state)!a}")
+                for state, count in states.items()
+            )
             text = f"in the last answer, the nodes were {counted or 'none'}"
         if self._failure is not None:
             text += f"; the last poll failed: {type(self._failure).__name__}: {self._failure}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import Enum
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from flashback_async.clock import Clock
 from flashback_async.endings import all_ended
@@ -18,6 +19,8 @@ from flashback_async.watch.outbox import Outbox
 from flashback_async.watch.polls import Ask, Polls
 from flashback_async.watch.settings import Settings
 from flashback_async.watch.tracker import Tracker
+
+Work: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class _Phase(Enum):
@@ -42,11 +45,13 @@ class Watch:
         ask: Ask,
         concurrency: int,
         clock: Clock,
+        while_open: Callable[[Work], Awaitable[None]],
         lasting: tuple[type[Exception], ...] = (),
     ) -> None:
         self._settings = settings
         self._buckets = buckets
         self._clock = clock
+        self._while_open = while_open
         self._lasting = lasting
         self._tracker = Tracker(settings.fall, settings.rise, settings.unknown_after)
         self._outbox = Outbox(self._tracker, is_kept=settings.state is not None)
@@ -55,7 +60,7 @@ class Watch:
         )
         self._keeper: Keeper | None = None
         self._phase = _Phase.NEW
-        self._end: Exception | None = None  # what ended the watch
+        self._end: BaseException | None = None  # what ended the watch
         self._tasks: list[asyncio.Task[None]] = []
         self._writing: asyncio.Task[None] | None = None
         self._is_listed = False
@@ -187,7 +192,7 @@ class Watch:
             )
             polls.set_buckets()
             self._tasks.append(asyncio.create_task(self._run(listing.look)))
-        self._tasks.append(asyncio.create_task(self._run(polls.run)))
+        self._tasks.append(asyncio.create_task(self._run(partial(self._while_open, polls.run))))
         self._tell_news()
 
     async def _leave(self) -> None:
@@ -203,7 +208,7 @@ class Watch:
                 await self._keeper.close()
             self._tell_news()
 
-    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, work: Work) -> None:
         """Do a part of the work; if it fails, the watch ends."""
         try:
             await work()
@@ -211,10 +216,12 @@ class Watch:
             if self._phase is _Phase.OPEN and self._end is None:
                 self._finish(RuntimeError("a task of the watch was cancelled from elsewhere"))
             raise
-        except Exception as error:
+        except BaseException as error:
             self._finish(error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
 
-    def _finish(self, error: Exception) -> None:
+    def _finish(self, error: BaseException) -> None:
         """Stop polling because of an error, which is raised once no change waits any more."""
         self._end = error
         for task in self._tasks:

@@ -97,6 +97,27 @@ async def test_what_was_handed_out_and_not_done_comes_again_as_it_was(
             assert await after(watch, 1) == ["a 10.0.0.1 STATE OFFLINE ONLINE"]
 
 
+async def test_what_is_merged_behind_a_change_that_is_not_done_is_counted_over_restarts(
+    make, state
+):
+    api, bench = make("a")
+    async with bench:
+        with pytest.raises(ZeroDivisionError):
+            async with bench.status.watch(["a"], interval=1, fall=1, rise=1, state=state) as watch:
+                await anext(watch)
+                api.nodes["a"]["10.0.0.1"] = "OFFLINE"
+                await anext(watch)
+                1 / 0  # noqa: B018 - the handler fails
+        for state_now in ("DISCONNECTED", "ONLINE", "DISCONNECTED"):
+            api.nodes["a"]["10.0.0.1"] = state_now
+            async with bench.status.watch(["a"], interval=1, fall=1, rise=1, state=state) as watch:
+                await watch.ready()
+        async with bench.status.watch(["a"], interval=1, fall=1, rise=1, state=state) as watch:
+            assert await after(watch, 1) == ["a 10.0.0.1 STATE ONLINE OFFLINE"]
+            change = await anext(watch)
+            assert (change.before, change.after, change.merged) == ("OFFLINE", "DISCONNECTED", 2)
+
+
 async def test_a_change_is_in_the_file_before_it_is_handed_out(make, state, tmp_path):
     _, bench = make("a", "b", "c")
     async with bench, bench.status.watch(["a", "b", "c"], interval=1, state=state) as watch:
@@ -285,6 +306,31 @@ async def test_a_file_of_others_is_refused_and_left_as_it_is(make, state, prepar
         assert state.read_bytes() == before
 
 
+async def test_a_file_with_our_mark_and_other_tables_is_left_as_it_is(make, state):
+    database_of(state, application=store._APPLICATION, version=1)
+    before = state.read_bytes()
+    _, bench = make("a")
+    async with bench:
+        with pytest.raises(ConfigurationError, match="cannot be used: no such table"):
+            async with bench.status.watch(["a"], state=state):
+                pass
+    assert state.read_bytes() == before
+
+
+async def test_a_file_that_cannot_be_made_leaves_nothing_behind(make, state, monkeypatch):
+    def full(database):
+        database.execute("BEGIN EXCLUSIVE")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(store, "_set_up", full)
+    _, bench = make("a")
+    async with bench:
+        with pytest.raises(ConfigurationError, match="disk is full"):
+            async with bench.status.watch(["a"], state=state):
+                pass
+    assert list(state.parent.iterdir()) == []
+
+
 async def test_a_missing_folder_is_named(make, tmp_path):
     _, bench = make("a")
     async with bench:
@@ -308,6 +354,7 @@ async def test_a_damaged_file_is_refused(make, state):
         with sqlite3.connect(state) as database:
             database.execute("UPDATE bucket SET row = '[1]'")
         database.close()
+        before = state.read_bytes()
         for _ in range(2):  # it is not held after the first
             with pytest.raises(ConfigurationError, match="is damaged"):
                 async with bench.status.watch(["a"], state=state):
@@ -315,6 +362,7 @@ async def test_a_damaged_file_is_refused(make, state):
         with sqlite3.connect(state) as database:
             assert database.execute("SELECT row FROM bucket").fetchone() == ("[1]",)
         database.close()
+        assert state.read_bytes() == before
         with state.open("r+b") as file:
             file.seek(4096)
             file.write(b"\xff" * 4096)

@@ -92,7 +92,7 @@ async def test_it_ends_at_once_with_every_other_error(failure, error):
 
 
 async def test_when_time_is_up_it_says_what_the_last_answer_was():
-    async with bench(status("ONLINE", "OFFLINE", "OFFLINE"), no(503)) as made:
+    async with bench(status("ONLINE", "OFFLINE", "OFFLINE", None), no(503)) as made:
         began = now()
         with pytest.raises(DeadlineExceededError) as caught:
             await made.status.wait_until("b", is_online, timeout=12)
@@ -100,8 +100,12 @@ async def test_when_time_is_up_it_says_what_the_last_answer_was():
         assert (caught.value.operation, caught.value.bucket_id) == ("status.wait_until", "b")
         text = str(caught.value)
         assert "did not hold within 12 s" in text
-        assert "in the last answer, the nodes were 1 'ONLINE', 2 'OFFLINE'" in text
+        assert (
+            "in the last answer, the nodes were 1 'ONLINE', 2 'OFFLINE', 1 without a state" in text
+        )
         assert "the last poll failed: ServerError" in text
+        assert caught.value.attempts == 3
+        assert caught.value.elapsed == pytest.approx(12)
 
 
 async def test_without_any_answer_it_says_so():
@@ -156,5 +160,6 @@ async def test_closing_the_client_ends_it():
         waiting = asyncio.create_task(made.status.wait_until("b", is_online, timeout=60))
         await asyncio.sleep(1)
         await made.state.close()
-        with pytest.raises(ClientClosedError):
+        with pytest.raises(ClientClosedError, match="status.wait_until 'b'"):
             await waiting
+        assert now() - made.sent[0].at == 1
