@@ -160,6 +160,6 @@ async def test_closing_the_client_ends_it():
         waiting = asyncio.create_task(made.status.wait_until("b", is_online, timeout=60))
         await asyncio.sleep(1)
         await made.state.close()
-        with pytest.raises(ClientClosedError, match="status.wait_until 'b'"):
+        with pytest.raises(ClientClosedError, match=r"status\.wait_until 'b'"):
             await waiting
         assert now() - made.sent[0].at == 1

@@ -1,6 +1,7 @@
 """The watch as a whole, in virtual time: what it asks, reports, and survives."""
 
 import asyncio
+import contextlib
 import logging
 import pickle
 
@@ -561,10 +562,8 @@ async def test_a_listing_that_swallows_its_cancellation_does_not_hold_up_the_end
         nonlocal calls
         calls += 1
         if calls > 1:
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await sleep(3600)
-            except asyncio.CancelledError:
-                pass
         return ["a"]
 
     _, bench = make("a")
