@@ -24,6 +24,7 @@ class Schedule:
         self._interval = interval
         self._begin = 0.0  # set with the first buckets
         self._next = 0  # the number of the next due time, counted from the begin
+        self._catches_up = False  # whether the last step took more than its share
         self._order: list[str] = []
         self._last: list[float] = []  # when each bucket was last taken, in the same order
         self._removed: dict[str, float] = {}  # the same of those removed since, which may return
@@ -62,6 +63,7 @@ class Schedule:
             if bucket_id not in busy and not self._is_recent(self._last[place], now):
                 self._last[place] = now
                 taken.append(bucket_id)
+        self._catches_up = len(taken) > STEP / self._space + 1
         return taken
 
     def shift(self, now: float) -> float:
@@ -81,8 +83,8 @@ class Schedule:
         """Return the seconds until the next step that has something to take."""
         if not self._order:
             return math.inf
-        if self._overdue(now) > 0:
-            return STEP  # a late step is not followed by one on time, because both would catch up
+        if self._catches_up:
+            return STEP  # no sooner, although the next step on time may be near
         steps = math.floor((now - self._begin) / STEP + 1e-6) + 1
         due = math.ceil((self._due() - self._begin) / STEP - 1e-6)
         return max(steps, due) * STEP + self._begin - now

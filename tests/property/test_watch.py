@@ -346,3 +346,18 @@ def test_one_more_bucket_moves_the_others_little(count):
 
     before, after = phases(ids), phases([*ids, "one more"])
     assert max(abs(after[i] - before[i]) for i in ids) <= 1000 / count + 0.2
+
+
+@given(st.floats(0.01, 3.0))
+def test_after_a_stall_no_tenth_of_a_second_sees_more_than_twice_its_share(stall):
+    schedule = Schedule(2.0)
+    schedule.set_buckets([f"bucket-{n}" for n in range(200)], 0.0)
+    now, taken = 0.0, []
+    while now < 6.0:
+        taken += [now] * len(schedule.take(now, 64))
+        schedule.shift(now)
+        now += schedule.next_step(now)
+        if 1.0 < now < 1.0 + STEP:
+            now += stall
+    for n, at in enumerate(taken):
+        assert sum(at <= other < at + STEP - 1e-9 for other in taken[n : n + 50]) <= 20
