@@ -14,7 +14,8 @@ _NAMES = {
     "bulk.report": "Failure Outcome Report Success",
     "call.auth": "TokenFile",
     "client": "FlashbackClient",
-    "config": "Limits RetryPolicy Timeout",
+    "cache.facts": "CacheStats Cached",
+    "config": "CachePolicy Limits RetryPolicy Timeout",
     "errors": """APIError AuthenticationError BadRequestError CertificateError ClientClosedError
         ConfigurationError ConnectError ConnectionLostError DeadlineExceededError DecodeError
         EventLoopError FlashbackError InvalidArgumentError NotFoundError PermissionDeniedError
@@ -22,6 +23,7 @@ _NAMES = {
         ServerError TokenProviderError TransportError""",
     "json_form": "from_dict from_json to_dict to_json",
     "models": "BucketStats BucketStatus DailyNodeStats NodeState NodeStatus",
+    "resources.cached": "Cache",
     "resources.days": "day_range",
     "resources.node_stats": "BucketDay",
     "values": "TokenProvider",

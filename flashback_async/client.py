@@ -15,12 +15,13 @@ from flashback_async.api.urls import canonical_base_url, check_clear_text, proxy
 from flashback_async.call.auth import TokenFile, seal, token_source
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
-from flashback_async.config import Limits, RetryPolicy, Timeout
+from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
 from flashback_async.net.aiohttp_session import own_headers
 from flashback_async.net.aiohttp_transport import AiohttpTransport
 from flashback_async.net.borrowed_session import capacity, check_session
 from flashback_async.resources.bucket_stats import BucketStatsResource
+from flashback_async.resources.cached import Cache
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
 from flashback_async.values import Secret, TokenProvider, TransportFactory
@@ -151,6 +152,18 @@ class FlashbackClient:
         changes. Views have that of their client; any thread may ask.
         """
         return self._caller.state.pace
+
+    def cached(self, policy: CachePolicy = CachePolicy()) -> Cache:
+        """Return a cache of what this client reads, which begins empty.
+
+        Args:
+            policy: How long values are kept, and how many.
+
+        Raises:
+            ConfigurationError: ``policy`` is of the wrong type.
+        """
+        _check_type("policy", policy, CachePolicy)
+        return Cache(self._caller, policy, self.status, self.bucket_stats, self.node_stats)
 
     async def close(self) -> None:
         """Close every connection; calls in flight end with ``ClientClosedError``.

@@ -122,3 +122,25 @@ class Limits:
         default=None, validator=attrs.validators.optional(_number(_SLOWEST, _MOST))
     )
     max_response_bytes: int = field(default=32 * 2**20, validator=_whole(sys.maxsize))
+
+
+@frozen(slots=True)
+class CachePolicy:
+    """How long a cache keeps what it has read. Times are seconds from 0 to 1e9.
+
+    Args:
+        fresh: Up to this age, above 0, a value is served without a request.
+        stale: So much longer, it is served at once while a newer one is asked for behind it.
+        stale_if_error: So much longer than ``fresh``, it is served if a newer one cannot be had.
+        not_found: How long it is remembered that there is no such bucket.
+        max_entries: The most values that are kept, from 1 to 1e12; those used least recently go.
+
+    Raises:
+        ConfigurationError: A value is not a number, or outside of its range.
+    """
+
+    fresh: float = field(default=10.0, validator=_duration)
+    stale: float = field(default=60.0, validator=_wait)
+    stale_if_error: float = field(default=300.0, validator=_wait)
+    not_found: float = field(default=5.0, validator=_wait)
+    max_entries: int = field(default=10_000, validator=_whole(_MOST))

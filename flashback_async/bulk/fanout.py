@@ -74,7 +74,7 @@ def fan_out_in(
     call. ``call_later`` starts the timer of the deadline; by default, the event loop does.
     """
     check_concurrency(concurrency)
-    _check_deadline(deadline)
+    check_deadline(deadline)
     flights: Flights[Outcome[K, V]] | None = Flights() if merge else None
     workers = Workers(run, func, Keys(keys, run), concurrency, label, flights, call_later)
     return _outcomes(workers, deadline, begin)
@@ -92,7 +92,12 @@ def check_concurrency(value: object) -> None:
         )
 
 
-def _check_deadline(value: object) -> None:
+def check_deadline(value: object) -> None:
+    """Check the seconds of a deadline; None is none.
+
+    Raises:
+        InvalidArgumentError: They are not a finite number above 0.
+    """
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):

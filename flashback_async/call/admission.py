@@ -33,6 +33,7 @@ class Admission:
         self._limiter = None if max_rate is None else _limiter(max_rate)
         self._turns = asyncio.Lock()
         self._opens_at = 0.0  # no request leaves before this moment
+        self.pause_watchers: set[Callable[[], object]] = set()
 
     # What the server answers.
 
@@ -63,6 +64,8 @@ class Admission:
         now = self._clock.monotonic()
         begins = self._opens_at <= now
         self._opens_at = max(self._opens_at, now + max(seconds, _SHORTEST_PAUSE))
+        for began in list(self.pause_watchers):
+            began()
         return begins
 
     def pause_left(self) -> float:

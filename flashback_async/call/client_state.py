@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flashback_async.call.auth import TokenSource
 from flashback_async.call.loop_state import LoopState
 from flashback_async.call.retry import Budget
@@ -65,6 +67,18 @@ class ClientState:
         self.loop_state = LoopState(transport, self.tokens, self.limits, self.clock)
         return self.loop_state
 
+    def current_loop_state(self) -> LoopState:
+        """Return the state of the running loop, which is ready for a call.
+
+        Raises:
+            ClientClosedError: The client is closed.
+            EventLoopError: As in ``open_loop_state``.
+        """
+        loop_state = self.loop_state
+        if loop_state is None or not loop_state.is_ready():
+            loop_state = self.open_loop_state()
+        return loop_state
+
     async def close(self) -> None:
         """End every call and close every connection; closing twice is fine."""
         loop_state = self.loop_state
@@ -81,3 +95,23 @@ class ClientState:
         self._closed = True
         self.loop_state.abandon()
         return True
+
+
+class Pauses:
+    """The pauses that the API asks a client for, in its current event loop."""
+
+    def __init__(self, state: ClientState) -> None:
+        self._state = state
+
+    def left(self) -> float:
+        """Return the seconds until the pause is over; 0 or less if there is none."""
+        return self._state.current_loop_state().admission.pause_left()
+
+    def watch(self, began: Callable[[], object]) -> None:
+        """Call a function whenever a pause begins or is extended."""
+        self._state.current_loop_state().admission.pause_watchers.add(began)
+
+    def unwatch(self, began: Callable[[], object]) -> None:
+        """Call it no more."""
+        if self._state.loop_state is not None:
+            self._state.loop_state.admission.pause_watchers.discard(began)

@@ -24,7 +24,7 @@ class BucketStatsResource:
 
     def __init__(self, caller: Caller, base_url: str) -> None:
         self._caller = caller
-        self._many = Lists(caller, base_url)
+        self.lists = Lists(caller, base_url)
 
     async def get(self, bucket_id: str) -> BucketStats:
         """Get the counters of one bucket (``GET /bucket/stats?bucketId=…``).
@@ -62,7 +62,7 @@ class BucketStatsResource:
             self._caller.check_open()
             check_ids(bucket_ids)
         ids = list(dict.fromkeys(check_listed_ids(bucket_ids, _LIST)))
-        found = find(ids, [(item.bucket_id, item) for item in await self._many.all_of(ids)])
+        found = find(ids, [(item.bucket_id, item) for item in await self.lists.all_of(ids)])
         # Two spellings of an id may have found the same item.
         return list({id(item): item for item in found.values()}.values())
 
@@ -94,7 +94,7 @@ class BucketStatsResource:
             ClientClosedError: The client is closed.
             EventLoopError: The client belongs to another event loop or process.
         """
-        return await self._many.get_many(bucket_ids, concurrency, deadline)
+        return await self.lists.get_many(bucket_ids, concurrency, deadline)
 
     def iter_many(
         self,
@@ -119,7 +119,7 @@ class BucketStatsResource:
             ClientClosedError: The client is closed, at the call itself.
             EventLoopError: As in ``get_many``, as the run begins.
         """
-        return self._many.iter_many(bucket_ids, concurrency, deadline)
+        return self.lists.iter_many(bucket_ids, concurrency, deadline)
 
 
 def _only(bucket_id: str, body: bytes) -> BucketStats:

@@ -32,7 +32,7 @@ from flashback_async.errors import (
 )
 from flashback_async.models import BucketStats
 from flashback_async.resources.bulk import Bulk, name_call
-from flashback_async.run import Run
+from flashback_async.run import SINGLE_CALL, Run
 from flashback_async.values import Request
 
 A = TypeVar("A")
@@ -85,6 +85,14 @@ class Lists(Bulk[str, BucketStats]):
                 found += part.unwrap()
         return found
 
+    def batches(self, ids: list[str]) -> list[list[str]]:
+        """Return checked ids in as few lists as their URLs allow."""
+        return [[bucket_id for _, bucket_id in batch] for batch in cut(ids, self._cutter())]
+
+    async def answers(self, ids: list[str]) -> Answers:
+        """Return the answer for each id of one list, as one call."""
+        return await self._ask(ids, SINGLE_CALL, self._caller.state.clock.monotonic())
+
     def _cutter(self) -> Cutter[str]:
         return Cutter(listed_size, self._room, _MOST_IN_LIST)
 
@@ -129,20 +137,20 @@ class Lists(Bulk[str, BucketStats]):
         flight.land(answers)
         return answers
 
-    async def _ask(self, ids: list[str], run: Run) -> Answers:
+    async def _ask(self, ids: list[str], run: Run, since: float | None = None) -> Answers:
         """Return the answers for ids from one list, or from its halves if the API refuses it."""
         request = Request(_LIST, "GET", list_target(ids))
         try:
             return await self._caller.call(
-                request, partial(answers_in, ids), run, errors_in=_errors_in
+                request, partial(answers_in, ids), run, errors_in=_errors_in, since=since
             )
         except FlashbackError as error:
             refused = isinstance(error, APIError) and error.status in _REFUSALS
             if not refused or len(ids) == 1:
                 return dict.fromkeys(ids, error)
         middle = len(ids) // 2
-        first = await self._ask(ids[:middle], run)
-        return first | await self._ask(ids[middle:], run)
+        first = await self._ask(ids[:middle], run, since)
+        return first | await self._ask(ids[middle:], run, since)
 
 
 async def list_all(caller: Caller) -> list[BucketStats]:

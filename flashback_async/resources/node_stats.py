@@ -219,6 +219,16 @@ class _Pairing:
             return BucketDay(pair.bucket_id, utc_day(pair.day))
 
 
+def all_pairs(bucket_ids: object, days: object, operation: str) -> list[BucketDay]:
+    """Return each pair of ``bucket_ids`` and ``days``, as ``get_many`` takes them.
+
+    Raises:
+        InvalidArgumentError: As in ``get_many``.
+    """
+    check_ids(bucket_ids)
+    return list(_pairs(cast("Iterable[object]", bucket_ids), _Pairing(days, operation)))
+
+
 def _pairs(bucket_ids: Iterable[object], pairing: _Pairing) -> Iterator[BucketDay]:
     return (pair for item in bucket_ids for pair in pairing.pairs_of(item))
 

@@ -1,0 +1,1 @@
+"""Cached reads: values with their age, one request for each key, and no HTTP."""

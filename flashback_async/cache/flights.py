@@ -1,0 +1,123 @@
+"""Requests under way for a cache, each for one key or a list of them, and who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeAlias
+
+from flashback_async.cache.shelf import Place
+from flashback_async.clock import Clock
+
+Answers: TypeAlias = dict[Place, Any]  # each a value or a FlashbackError
+
+
+class Flight:
+    """One request, for which any number of look-ups wait. Nobody's cancellation is another's.
+
+    A flight that nobody waits for any more is cancelled, unless it goes on as a ``refresh``.
+    """
+
+    def __init__(self, places: set[Place], *, is_refresh: bool) -> None:
+        self.places = places
+        self.began_as_refresh = is_refresh
+        self.kept = set(places)  # those whose answers are still wanted in the cache
+        self.is_refresh = is_refresh
+        self.answers: Answers = {}
+        self.landed_at = 0.0
+        self.bug: BaseException | None = None
+        self.has_landed = False
+        self._waits: set[Wait] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start the request, in no caller's context."""
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(work, context=contextvars.Context())
+
+    def land(self) -> None:
+        """Record that the answers are there, and tell those who wait."""
+        self.has_landed = True
+        for wait in list(self._waits):
+            wait.landed(self)
+
+    def join(self, wait: Wait) -> None:
+        """Add one who waits."""
+        self._waits.add(wait)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a look-up waits for it."""
+        return bool(self._waits)
+
+    def leave(self, wait: Wait) -> bool:
+        """Remove one who waited; return whether nobody needs the flight any more."""
+        self._waits.discard(wait)
+        return not (self._waits or self.is_refresh or self.has_landed)
+
+    def cancel(self) -> None:
+        """Cancel the request."""
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Pauses(Protocol):
+    """The pauses that the API asks for."""
+
+    def left(self) -> float:
+        """Return the seconds until the API's pause is over; 0 or less if there is none."""
+
+    def watch(self, began: Callable[[], object]) -> None:
+        """Call a function whenever a pause begins or is extended."""
+
+    def unwatch(self, began: Callable[[], object]) -> None:
+        """Call it no more."""
+
+
+class Wait:
+    """One call that waits for some flights, until its deadline or a pause that outlasts it."""
+
+    def __init__(self, flights: set[Flight], ends: float | None, clock: Clock) -> None:
+        self.outlasted_by: float | None = None  # seconds of a pause
+        self._flights = flights
+        self._left = {flight for flight in flights if not flight.has_landed}
+        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ends = ends
+        self._clock = clock
+        for flight in self._left:
+            flight.join(self)
+
+    def landed(self, flight: Flight) -> None:
+        """Record that a flight has landed."""
+        self._left.discard(flight)
+        if not self._left:
+            self._wake()
+
+    async def end(self, pauses: Pauses) -> None:
+        """Wait until all flights have landed, or it makes no sense to wait any longer."""
+        if not self._left:
+            return
+        ends = self._ends
+        if ends is None:
+            await self._woken
+            return
+
+        def look_at_pause() -> None:
+            pause = pauses.left()
+            if pause > 0 and self._clock.monotonic() + pause > ends:
+                self.outlasted_by = pause
+                self._wake()
+
+        timer = self._clock.call_later(ends - self._clock.monotonic(), self._wake)
+        pauses.watch(look_at_pause)
+        try:
+            look_at_pause()
+            await self._woken
+        finally:
+            timer.cancel()
+            pauses.unwatch(look_at_pause)
+
+    def _wake(self) -> None:
+        if not self._woken.done():
+            self._woken.set_result(None)

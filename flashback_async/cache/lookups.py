@@ -1,0 +1,297 @@
+"""The look-ups of a cache: what is served at once, what is asked for, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from attrs import define
+
+from flashback_async.cache.facts import Cached, CacheStats
+from flashback_async.cache.flights import Answers, Flight, Pauses, Wait
+from flashback_async.cache.shelf import Entry, Place, Shelf, Verdict
+from flashback_async.clock import Clock
+from flashback_async.config import CachePolicy
+from flashback_async.errors import (
+    AuthenticationError,
+    DeadlineExceededError,
+    DecodeError,
+    FlashbackError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    TokenProviderError,
+    TransportError,
+    seconds,
+)
+
+# Failures after which an old value is better than none.
+_SOFT = (
+    TransportError,
+    ServerError,
+    RateLimitError,
+    DeadlineExceededError,
+    DecodeError,
+    TokenProviderError,
+)
+
+Result: TypeAlias = Cached[Any] | FlashbackError
+
+
+class Question(NamedTuple):
+    """One request: the places that it answers, and the call that makes it.
+
+    ``final`` are those whose values never change any more.
+    """
+
+    places: set[Place]
+    ask: Callable[[], Awaitable[Answers]]
+    final: frozenset[Place] = frozenset()
+
+
+# Returns the requests for some places of one resource.
+Plan: TypeAlias = Callable[[list[Place]], Iterable[Question]]
+
+
+@define
+class _Counts:
+    hits: int = 0
+    stale_hits: int = 0
+    misses: int = 0
+    joined: int = 0
+    refreshes: int = 0
+    refresh_failures: int = 0
+
+
+class Lookups:
+    """What all resources of a cache share: the kept values, and the requests under way.
+
+    ``current`` returns what identifies the running event loop, or raises if the client cannot be
+    used in it. Values and requests of an earlier loop are dropped.
+    """
+
+    def __init__(
+        self,
+        policy: CachePolicy,
+        clock: Clock,
+        pauses: Pauses,
+        current: Callable[[], object],
+    ) -> None:
+        self.policy = policy
+        self.clock = clock
+        self.shelf = Shelf(policy)
+        self.counts = _Counts()
+        self._pauses = pauses
+        self._current = current
+        self._loop: object = None
+        self._flights: dict[Place, Flight] = {}  # that a new look-up may join
+        self._running: set[Flight] = set()
+
+    @property
+    def stats(self) -> CacheStats:
+        """How the cache is doing."""
+        counts = self.counts
+        return CacheStats(
+            counts.hits,
+            counts.stale_hits,
+            counts.misses,
+            counts.joined,
+            counts.refreshes,
+            counts.refresh_failures,
+            self.shelf.evicted,
+            len(self.shelf.entries),
+            len(self._running),
+        )
+
+    def check(self) -> None:
+        """Check that the client can be used here; in a new event loop, begin with nothing.
+
+        Raises:
+            ClientClosedError: The client is closed.
+            EventLoopError: The client belongs to another event loop or process.
+        """
+        loop = self._current()
+        if loop is not self._loop:
+            self._loop = loop
+            self._running.clear()
+            self.clear()
+
+    def fresh(self, place: Place) -> Any:
+        """Return a fresh value, which is used now; None if there is none."""
+        self.check()
+        entry = self.shelf.entries.get(place)
+        if entry is None or isinstance(entry.value, NotFoundError):
+            return None
+        if not entry.is_final and self.clock.monotonic() - entry.arrived_at >= self.policy.fresh:
+            return None
+        self.shelf.entries.move_to_end(place)
+        self.counts.hits += 1
+        return entry.value
+
+    async def look_up(
+        self, places: Sequence[Place], plan: Plan, deadline: float | None = None
+    ) -> dict[Place, Result]:
+        """Return a value or an error for each place; ``plan`` makes requests for those missing."""
+        self.check()
+        ends = None if deadline is None else self.clock.monotonic() + deadline
+        results: dict[Place, Result] = {}
+        waited_for: dict[Place, Flight] = {}
+        to_ask: list[Place] = []
+        to_refresh: list[Place] = []
+        old = {place: self.shelf.entries.get(place) for place in places}
+        for place, entry in old.items():
+            verdict = Verdict.ASK if entry is None else self.shelf.judge(entry, self._now())
+            if entry is not None and verdict is not Verdict.ASK:
+                results[place] = self._serve(place, entry, verdict)
+                if verdict is Verdict.REFRESH and place not in self._flights:
+                    to_refresh.append(place)
+            elif (flight := self._flights.get(place)) is not None:
+                self.counts.joined += 1
+                waited_for[place] = flight
+            else:
+                self.counts.misses += 1
+                to_ask.append(place)
+        self._begin(to_refresh, plan, is_refresh=True)
+        waited_for |= self._begin(to_ask, plan, is_refresh=False)
+        if waited_for:
+            wait = await self._wait_for(set(waited_for.values()), ends)
+            for place, flight in waited_for.items():
+                results[place] = self._result(place, flight, old[place], wait, deadline)
+        return results
+
+    def forget(self, is_about: Callable[[Place], bool]) -> None:
+        """Drop what is known of some places, and do not keep what is under way for them."""
+        self.shelf.forget(is_about)
+        for place in [place for place in self._flights if is_about(place)]:
+            self._flights.pop(place).kept.discard(place)
+
+    def clear(self) -> None:
+        """Drop everything that is known, and keep nothing of what is under way."""
+        self.forget(lambda place: True)
+
+    # At once.
+
+    def _now(self) -> float:
+        return self.clock.monotonic()
+
+    def _serve(self, place: Place, entry: Entry, verdict: Verdict) -> Result:
+        """Return a kept value, or a kept 404."""
+        self.shelf.entries.move_to_end(place)
+        if verdict is Verdict.HIT:
+            self.counts.hits += 1
+        else:
+            self.counts.stale_hits += 1
+        if isinstance(entry.value, NotFoundError):
+            return copy.copy(entry.value)
+        return self._cached(entry, entry.error)
+
+    def _cached(self, entry: Entry, error: FlashbackError | None) -> Cached[Any]:
+        age = max(0.0, self._now() - entry.arrived_at)
+        is_stale = not entry.is_final and age >= self.policy.fresh
+        return Cached(entry.value, age, is_stale, None if error is None else copy.copy(error))
+
+    # Requests.
+
+    def _begin(self, places: list[Place], plan: Plan, *, is_refresh: bool) -> dict[Place, Flight]:
+        """Begin requests for some places; return the flight of each."""
+        begun: dict[Place, Flight] = {}
+        for question in plan(places) if places else ():
+            flight = Flight(question.places, is_refresh=is_refresh)
+            begun |= dict.fromkeys(question.places, flight)
+            self._running.add(flight)
+            self.counts.refreshes += is_refresh
+            flight.start(self._fly(flight, question))
+        self._flights |= begun
+        return begun
+
+    async def _fly(self, flight: Flight, question: Question) -> None:
+        """Make a request, and hand its answers to the cache and to those who wait."""
+        try:
+            flight.answers = await question.ask()
+        except FlashbackError as error:
+            flight.answers = dict.fromkeys(question.places, error)
+        except BaseException as error:
+            flight.bug = error
+            if isinstance(error, asyncio.CancelledError) or not flight.is_waited_for:
+                raise
+        finally:
+            self._land(flight, question.final)
+
+    def _land(self, flight: Flight, final: frozenset[Place]) -> None:
+        self._running.discard(flight)
+        flight.landed_at = now = self._now()
+        errors = [a for a in flight.answers.values() if isinstance(a, FlashbackError)]
+        if flight.began_as_refresh and errors:
+            self.counts.refresh_failures += 1
+        for place in flight.places:
+            if self._flights.get(place) is flight:
+                del self._flights[place]
+            if place in flight.kept and place in flight.answers:
+                self._keep(place, flight.answers[place], now, is_final=place in final)
+        if any(isinstance(error, AuthenticationError) for error in errors):
+            self.clear()
+        flight.land()
+
+    def _keep(self, place: Place, answer: object, now: float, *, is_final: bool) -> None:
+        """Keep an answer, or what it says about the value that is kept."""
+        if isinstance(answer, NotFoundError):
+            self.shelf.put_missing(place, answer, now)
+        elif isinstance(answer, PermissionDeniedError):
+            self.shelf.entries.pop(place, None)
+        elif isinstance(answer, FlashbackError):
+            self.shelf.record_failure(place, answer, now)
+        else:
+            self.shelf.put(place, answer, now, is_final=is_final)
+
+    # Waiting.
+
+    async def _wait_for(self, flights: set[Flight], ends: float | None) -> Wait:
+        wait = Wait(flights, ends, self.clock)
+        try:
+            await wait.end(self._pauses)
+        except BaseException:
+            self._leave(flights, wait)
+            raise
+        for flight in flights:
+            if not flight.has_landed:
+                flight.is_refresh = True  # it goes on for the next one who asks
+        self._leave(flights, wait)
+        return wait
+
+    def _leave(self, flights: set[Flight], wait: Wait) -> None:
+        """Stop to wait; a flight that nobody waits for is taken out before it is cancelled."""
+        for flight in flights:
+            if flight.leave(wait):
+                for place in flight.places:
+                    if self._flights.get(place) is flight:
+                        del self._flights[place]
+                self._running.discard(flight)
+                flight.cancel()
+
+    def _result(
+        self, place: Place, flight: Flight, old: Entry | None, wait: Wait, deadline: float | None
+    ) -> Result:
+        """Return the answer of a flight, or the old value if a failure permits that."""
+        if flight.bug is not None:
+            raise flight.bug
+        if place in flight.answers:
+            answer = flight.answers[place]
+            if not isinstance(answer, FlashbackError):
+                return self._cached(Entry(answer, flight.landed_at), None)
+        elif wait.outlasted_by is not None:
+            answer = _outlasted(wait.outlasted_by)
+        else:
+            answer = DeadlineExceededError(f"the deadline of {seconds(deadline or 0.0)} passed")
+        error: FlashbackError = answer
+        if old is None or not isinstance(error, _SOFT):
+            return copy.copy(error)
+        survives = self.shelf.survives_errors(old, self._now())
+        return self._cached(old, error) if survives else copy.copy(error)
+
+
+def _outlasted(pause: float) -> RateLimitError:
+    text = f"the server asked for a pause of another {pause:.2f} s, longer than the deadline"
+    return RateLimitError(text, status=429, retry_after=pause)
