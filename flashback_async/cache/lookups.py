@@ -122,7 +122,10 @@ class Lookups:
     def fresh(self, place: Place) -> Any:
         """Return a fresh value, which is used now; None if there is none."""
         self.check()
-        entry = self.shelf.entries.get(place)
+        try:
+            entry = self.shelf.entries.get(place)
+        except TypeError:
+            return None  # a key that cannot be hashed is bad input
         if entry is None or isinstance(entry.value, NotFoundError):
             return None
         if not entry.is_final and self.clock.monotonic() - entry.arrived_at >= self.policy.fresh:

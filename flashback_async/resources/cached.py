@@ -45,6 +45,8 @@ class _Reads(ABC, Generic[K, V]):
         self._lookups = lookups
 
     async def _lookup(self, key: K) -> Cached[V]:
+        if (problem := self._problem(key)) is not None:
+            raise problem
         place = (self._name, key)
         results = await self._lookups.look_up([place], self._plan)
         result = self._own(results[place])
