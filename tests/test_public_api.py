@@ -251,6 +251,15 @@ def test_importing_the_package_does_not_load_aiohttp(statement):
     assert not {"aiohttp", "msgspec", "cattrs", "tenacity", "aiolimiter"} & set(loaded)
 
 
+def test_using_models_does_not_load_pydantic():
+    loaded = in_a_new_process(
+        "import sys; from flashback_async import BucketStats, FlashbackClient, to_json; "
+        "to_json(BucketStats('b')); print(*sorted(m for m in sys.modules if '.' not in m))"
+    )
+    assert "flashback_async" in loaded
+    assert not {"pydantic", "pydantic_core"} & set(loaded)
+
+
 def test_importing_the_package_alone_loads_no_module_of_it():
     loaded = in_a_new_process(
         "import sys, flashback_async; "
