@@ -10,31 +10,14 @@ connections, its limits and the pauses that the API asks for.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from flashback_async import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    DeadlineExceededError,
-    DecodeError,
-    FlashbackClient,
-    FlashbackError,
-    InvalidArgumentError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
-    Timeout,
-    to_json,
-)
+from flashback_async import FlashbackClient, FlashbackError, Timeout, to_json
+from flashback_async.web import http_answer
 
 logger = logging.getLogger(__name__)
 
@@ -62,37 +45,12 @@ async def flashback_failed(request: web.Request, handler: Handler) -> web.Stream
     try:
         return await handler(request)
     except FlashbackError as error:
-        status, text = meaning(error)
+        status, detail, headers = http_answer(error)
         if status >= 500:
             logger.error(  # noqa: TRY400 - the traceback would only show the SDK
                 "answered %d: %s: %s", status, type(error).__name__, error
             )
-        headers = {}
-        if isinstance(error, APIError) and error.retry_after is not None:
-            headers["Retry-After"] = str(math.ceil(error.retry_after))
-        return web.json_response({"detail": text}, status=status, headers=headers)
-
-
-def meaning(error: FlashbackError) -> tuple[int, str]:
-    """Return status and text for a visitor, who knows this backend but not the API behind it."""
-    match error:
-        case InvalidArgumentError() | BadRequestError():
-            return 400, "this is not a bucket id"
-        case NotFoundError() | PermissionDeniedError():
-            # The token is the backend's, so a 403 would say nothing about the visitor's rights. It
-            # would only reveal which buckets exist elsewhere.
-            return 404, "there is no such bucket"
-        case RateLimitError():
-            return 429, "too many requests"
-        case DeadlineExceededError() | RequestTimeoutError():
-            return 504, "the Flashback API did not answer in time"
-        case AuthenticationError() | ServerError():
-            # A rejected token is the backend's problem. A 401 would ask the visitor for a password.
-            return 503, "the Flashback API is not available"
-        case APIError() | DecodeError() | ProtocolError():
-            return 502, "the Flashback API returned an unusable answer"
-        case _:  # no connection, no token, or the backend is shutting down
-            return 503, "the Flashback API is not available"
+        return web.json_response({"detail": detail}, status=status, headers=headers)
 
 
 def make_app() -> web.Application:

@@ -10,31 +10,14 @@ requests of a worker share the client's connections, limits and the pauses that 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from flashback_async import (
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    DeadlineExceededError,
-    DecodeError,
-    FlashbackClient,
-    FlashbackError,
-    InvalidArgumentError,
-    NotFoundError,
-    PermissionDeniedError,
-    ProtocolError,
-    RateLimitError,
-    RequestTimeoutError,
-    ServerError,
-    Timeout,
-    to_dict,
-)
+from flashback_async import BucketStatus, FlashbackClient, FlashbackError, Timeout
+from flashback_async.web import http_answer
 
 logger = logging.getLogger(__name__)
 
@@ -54,39 +37,14 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.get("/buckets/{bucket_id}/status")
-async def bucket_status(bucket_id: str, request: Request) -> JSONResponse:
+async def bucket_status(bucket_id: str, request: Request) -> BucketStatus:
     client: FlashbackClient = request.app.state.flashback
-    return JSONResponse(to_dict(await client.status.get(bucket_id)))
+    return await client.status.get(bucket_id)
 
 
 @app.exception_handler(FlashbackError)
 async def flashback_failed(request: Request, error: FlashbackError) -> JSONResponse:
-    status, text = meaning(error)
+    status, detail, headers = http_answer(error)
     if status >= 500:
         logger.error("answered %d: %s: %s", status, type(error).__name__, error)
-    headers = {}
-    if isinstance(error, APIError) and error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return JSONResponse({"detail": text}, status, headers)
-
-
-def meaning(error: FlashbackError) -> tuple[int, str]:
-    """Return status and text for a visitor, who knows this backend but not the API behind it."""
-    match error:
-        case InvalidArgumentError() | BadRequestError():
-            return 400, "this is not a bucket id"
-        case NotFoundError() | PermissionDeniedError():
-            # The token is the backend's, so a 403 would say nothing about the visitor's rights. It
-            # would only reveal which buckets exist elsewhere.
-            return 404, "there is no such bucket"
-        case RateLimitError():
-            return 429, "too many requests"
-        case DeadlineExceededError() | RequestTimeoutError():
-            return 504, "the Flashback API did not answer in time"
-        case AuthenticationError() | ServerError():
-            # A rejected token is the backend's problem. A 401 would ask the visitor for a password.
-            return 503, "the Flashback API is not available"
-        case APIError() | DecodeError() | ProtocolError():
-            return 502, "the Flashback API returned an unusable answer"
-        case _:  # no connection, no token, or the backend is shutting down
-            return 503, "the Flashback API is not available"
+    return JSONResponse({"detail": detail}, status, headers)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, NoReturn, TypeAlias, TypeVar, cast, get_args, get_origin, overload
 
 from cattrs import ClassValidationError, Converter, IterableValidationError, transform_error
@@ -20,6 +19,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
 from flashback_async.bulk.report import Failure, Outcome, Report, Success
 from flashback_async.errors import DecodeError, FlashbackError, InvalidArgumentError, show
+from flashback_async.iso_time import time_of, time_text
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
 from flashback_async.resources.node_stats import BucketDay
 from flashback_async.watch.changes import Change
@@ -45,9 +45,6 @@ _NODES = (NodeStatus, DailyNodeStats)
 _OUTCOMES = (Success, Failure)
 _RECORDS = (*_MODELS, *_OUTCOMES, Change, FlashbackError)
 _ERROR_DETAILS = ("status", "code", "request_id", "retry_after", "attempts")
-_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", re.ASCII
-)
 
 
 @overload
@@ -164,12 +161,6 @@ def _value_record(value: object) -> dict[str, object]:
     )
 
 
-def _time_text(moment: datetime) -> str:
-    """Return a time as text in UTC, which is also assumed for a naive one."""
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat().replace("+00:00", "Z")
-
-
 def _state_text(state: NodeState | str | None) -> str | None:
     return state.value if isinstance(state, NodeState) else state
 
@@ -266,13 +257,10 @@ def _number(value: object, _: object) -> float:
 def _time(value: object, _: object) -> datetime:
     if not isinstance(value, str):
         raise _expected("str", value)
-    try:
-        if _TIME.fullmatch(value):
-            moment = datetime.fromisoformat(value)
-            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # such as the 30th of February, or the year 0 in UTC
-        pass
-    raise _Unfit("expected a time in ISO 8601")
+    moment = time_of(value)
+    if moment is None:
+        raise _Unfit("expected a time in ISO 8601")
+    return moment
 
 
 def _state(value: object, _: object) -> NodeState | str | None:
@@ -335,7 +323,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook_factory(_is_array, _array_hook)
     converter.register_structure_hook_factory(_MODELS.__contains__, _object_hook)
 
-    converter.register_unstructure_hook(datetime, _time_text)
+    converter.register_unstructure_hook(datetime, time_text)
     converter.register_unstructure_hook(NodeState | str | None, _state_text)
     records = (*_MODELS, Change)
     converter.register_unstructure_hook_factory(records.__contains__, make_dict_unstructure_fn)

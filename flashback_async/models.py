@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from attrs import frozen
 
+from flashback_async.pydantic_schema import pydantic_hook
+
 _HOST = re.compile(r"\*-([a-z0-9]+(?:-[a-z0-9]+)*)-([a-z0-9]+)\..+", re.IGNORECASE)
 
 
@@ -40,6 +42,8 @@ class BucketStats:
     total_download_bytes: int | None = None
     total_size_change: int | None = None
 
+    __get_pydantic_core_schema__ = pydantic_hook
+
 
 @frozen(slots=True, weakref_slot=False)
 class NodeStatus:
@@ -63,6 +67,8 @@ class NodeStatus:
     latency_ms: float | None = None
     last_updated: datetime | None = None
 
+    __get_pydantic_core_schema__ = pydantic_hook
+
 
 @frozen(slots=True, weakref_slot=False)
 class BucketStatus:
@@ -75,6 +81,8 @@ class BucketStatus:
 
     bucket_id: str
     nodes: tuple[NodeStatus, ...]
+
+    __get_pydantic_core_schema__ = pydantic_hook
 
 
 @frozen(slots=True, weakref_slot=False)
@@ -102,6 +110,8 @@ class DailyNodeStats:
     state: NodeState | str | None = None
     last_updated: datetime | None = None
     last_latency_ms: float | None = None
+
+    __get_pydantic_core_schema__ = pydantic_hook
 
     @property
     def region(self) -> str | None:

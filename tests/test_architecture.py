@@ -24,6 +24,8 @@ HOMES = {
     "aiolimiter": {"call/admission.py"},
     "cattrs": {"json_form.py"},
     "msgspec": {"api/wire.py"},
+    "pydantic": {"pydantic_schema.py"},
+    "pydantic_core": {"pydantic_schema.py"},
     "tenacity": {"call/retry.py"},
     "click": {"cli"},
     "rich": {"cli"},

@@ -20,6 +20,7 @@ from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
 from flashback_async.sandbox import Sandbox
+from flashback_async.web import HTTPAnswer, http_answer
 
 NAMES = """
     APIError AuthenticationError BadRequestError BucketDay BucketStats BucketStatus BucketView
@@ -149,7 +150,7 @@ def public_callables() -> Iterator[tuple[str, object]]:
     """Every class and function that a user calls, with its public methods."""
     owners = [
         *(getattr(flashback_async, n) for n in flashback_async.__all__ if n not in ALIASES),
-        *(BucketStatsResource, NodeStatsResource, StatusResource, Sandbox),
+        *(BucketStatsResource, NodeStatsResource, StatusResource, Sandbox, HTTPAnswer, http_answer),
     ]
     for owner in owners:
         yield owner.__qualname__, owner
@@ -249,6 +250,15 @@ def test_importing_the_package_does_not_load_aiohttp(statement):
     )
     assert "flashback_async" in loaded
     assert not {"aiohttp", "msgspec", "cattrs", "tenacity", "aiolimiter"} & set(loaded)
+
+
+def test_using_models_does_not_load_pydantic():
+    loaded = in_a_new_process(
+        "import sys; from flashback_async import BucketStats, FlashbackClient, to_json, web; "
+        "to_json(BucketStats('b')); print(*sorted(m for m in sys.modules if '.' not in m))"
+    )
+    assert "flashback_async" in loaded
+    assert not {"pydantic", "pydantic_core"} & set(loaded)
 
 
 def test_importing_the_package_alone_loads_no_module_of_it():

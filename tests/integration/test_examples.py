@@ -20,7 +20,6 @@ import httpx
 import pytest
 from aiohttp.test_utils import TestServer
 
-import flashback_async
 from examples import aiohttp_app, fastapi_app
 from flashback_async import Timeout
 from flashback_async.sandbox import Sandbox
@@ -321,41 +320,6 @@ async def test_an_api_that_takes_too_long_is_504(
 async def test_an_unusable_answer_is_502(visitor_of: Visitors, raw: Callable[[], bytes]) -> None:
     async with scripted(raw) as base_url, visitor_of("token", base_url) as visitor:
         assert (await visitor.get(status_of("b"))).status_code == 502
-
-
-def test_every_error_has_its_answer(backend: ModuleType) -> None:
-    statuses = {
-        name: backend.meaning(getattr(flashback_async, name)())[0] for name in errors_by_name()
-    }
-    assert statuses == {
-        "APIError": 502,
-        "AuthenticationError": 503,
-        "BadRequestError": 400,
-        "CertificateError": 503,
-        "ClientClosedError": 503,
-        "ConfigurationError": 503,
-        "ConnectError": 503,
-        "ConnectionLostError": 503,
-        "DeadlineExceededError": 504,
-        "DecodeError": 502,
-        "EventLoopError": 503,
-        "FlashbackError": 503,
-        "InvalidArgumentError": 400,
-        "NotFoundError": 404,
-        "PermissionDeniedError": 404,
-        "ProtocolError": 502,
-        "RateLimitError": 429,
-        "RedirectError": 502,
-        "RequestTimeoutError": 504,
-        "ResponseTooLargeError": 502,
-        "ServerError": 503,
-        "TokenProviderError": 503,
-        "TransportError": 503,
-    }
-
-
-def errors_by_name() -> list[str]:
-    return [name for name in flashback_async.__all__ if name.endswith("Error")]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashback_async import (
-    BucketStats,
-    BucketStatus,
-    DailyNodeStats,
     DecodeError,
     NodeState,
     NodeStatus,
@@ -21,26 +18,10 @@ from flashback_async import (
     to_json,
 )
 from tests.property import strategies
+from tests.property.model_strategies import kinds, models_with, records
 
-text = st.text(st.characters(codec=None, exclude_categories=()), max_size=10)
-optional_text = st.none() | text
-count = st.none() | st.integers() | st.integers(-(10**100), 10**100)
-number = st.none() | st.floats(allow_nan=False, allow_infinity=False)
-state = st.none() | st.sampled_from(NodeState) | text.filter(lambda t: t not in list(NodeState))
-moment = st.none() | st.datetimes(timezones=st.just(UTC))
-nodes = st.builds(NodeStatus, *[optional_text] * 3, state, number, moment)
-days = st.builds(
-    DailyNodeStats, *[optional_text] * 2, number, number, optional_text, state, moment, number
-)
-models = st.one_of(
-    nodes,
-    days,
-    st.builds(BucketStats, text, count, count, count, count),
-    st.builds(BucketStatus, text, st.lists(nodes, max_size=3).map(tuple)),
-)
-kinds = st.sampled_from([NodeStatus, DailyNodeStats, BucketStats, BucketStatus])
-FIELDS = ["bucket_id", "nodes", *attrs.fields_dict(NodeStatus), *attrs.fields_dict(BucketStats)]
-records = st.dictionaries(st.sampled_from(FIELDS), strategies.any_json, max_size=5)
+# Any Python text, lone surrogates included.
+nodes, models = models_with(st.text(st.characters(codec=None, exclude_categories=()), max_size=10))
 
 
 @given(models)

@@ -71,6 +71,7 @@ from flashback_async import (
 )
 from flashback_async.json_form import JsonValue
 from flashback_async.sandbox import Sandbox
+from flashback_async.web import HTTPAnswer, http_answer
 
 
 async def provider() -> str:
@@ -317,6 +318,15 @@ def errors(error: FlashbackError, refusal: APIError, broken: DecodeError) -> Non
     decode: type[DecodeError] = ResponseTooLargeError
     every: list[type[FlashbackError]] = [TokenProviderError, *transport, *refusals, connect, decode]
     del values, runtime, timeouts, every
+
+
+def web_answers(error: FlashbackError) -> None:
+    answer = http_answer(error)
+    assert_type(answer, HTTPAnswer)
+    assert_type(answer.status, int)
+    assert_type(answer.detail, str)
+    assert_type(answer.headers, dict[str, str] | None)
+    http_answer(ValueError())  # type: ignore[arg-type]
 
 
 def results_of_a_wider_type(
