@@ -2,9 +2,10 @@
 
 from flashback_async.bulk.fanout import fan_out
 from flashback_async.bulk.report import Failure, Outcome, Report, Success
+from flashback_async.cache.facts import Cached, CacheStats
 from flashback_async.call.auth import TokenFile
 from flashback_async.client import FlashbackClient
-from flashback_async.config import Limits, RetryPolicy, Timeout
+from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout
 from flashback_async.errors import (
     APIError,
     AuthenticationError,
@@ -32,6 +33,7 @@ from flashback_async.errors import (
 )
 from flashback_async.json_form import from_dict, from_json, to_dict, to_json
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
+from flashback_async.resources.cached import Cache
 from flashback_async.resources.days import day_range
 from flashback_async.resources.node_stats import BucketDay
 from flashback_async.values import TokenProvider
@@ -48,6 +50,10 @@ __all__ = [
     "BucketStats",
     "BucketStatus",
     "BucketView",
+    "Cache",
+    "CachePolicy",
+    "CacheStats",
+    "Cached",
     "CertificateError",
     "Change",
     "ChangeKind",

@@ -24,13 +24,13 @@ from flashback_async.web import HTTPAnswer, http_answer
 
 NAMES = """
     APIError AuthenticationError BadRequestError BucketDay BucketStats BucketStatus BucketView
-    CertificateError Change ChangeKind ClientClosedError ConfigurationError ConnectError
-    ConnectionLostError DailyNodeStats DeadlineExceededError DecodeError EventLoopError Failure
-    FlashbackClient FlashbackError InvalidArgumentError Limits NodeState NodeStatus NodeView
-    NotFoundError Outcome PermissionDeniedError ProtocolError RateLimitError RedirectError
-    Report RequestTimeoutError ResponseTooLargeError RetryPolicy ServerError Success Timeout
-    TokenFile TokenProvider TokenProviderError TransportError Watch WatchStats day_range fan_out
-    from_dict from_json to_dict to_json
+    Cache CachePolicy CacheStats Cached CertificateError Change ChangeKind ClientClosedError
+    ConfigurationError ConnectError ConnectionLostError DailyNodeStats DeadlineExceededError
+    DecodeError EventLoopError Failure FlashbackClient FlashbackError InvalidArgumentError
+    Limits NodeState NodeStatus NodeView NotFoundError Outcome PermissionDeniedError
+    ProtocolError RateLimitError RedirectError Report RequestTimeoutError ResponseTooLargeError
+    RetryPolicy ServerError Success Timeout TokenFile TokenProvider TokenProviderError
+    TransportError Watch WatchStats day_range fan_out from_dict from_json to_dict to_json
 """.split()  # noqa: SIM905 - a table of names reads better so
 
 ALIASES = {"Outcome", "TokenProvider"}
@@ -57,6 +57,10 @@ SIGNATURES = {
         " -> FlashbackClient"
     ),
     flashback_async.FlashbackClient.close: "(self) -> None",
+    flashback_async.FlashbackClient.cached: (
+        "(self, policy: CachePolicy = CachePolicy(fresh=10.0, stale=60.0, stale_if_error=300.0, "
+        "not_found=5.0, max_entries=10000)) -> Cache"
+    ),
     BucketStatsResource.get: "(self, bucket_id: str) -> BucketStats",
     BucketStatsResource.list: (
         f"(self, bucket_ids: {IDS} | None = None) -> builtins.list[BucketStats]"
@@ -129,6 +133,10 @@ FIELDS = {
         "ip host uptime_percent avg_latency_ms version state last_updated last_latency_ms"
     ),
     flashback_async.Change: "kind bucket_id ip before after node at since merged error",
+    flashback_async.Cached: "value age stale error",
+    flashback_async.CacheStats: (
+        "hits stale_hits misses joined refreshes refresh_failures evicted entries in_flight"
+    ),
     flashback_async.BucketView: "bucket_id nodes answered error asked_at",
     flashback_async.NodeView: "node ip state since",
     flashback_async.WatchStats: "buckets asked failed waiting lag shifted",
@@ -310,7 +318,9 @@ def test_a_client_has_the_three_resources():
     assert isinstance(client.node_stats, NodeStatsResource)
     assert isinstance(client.status, StatusResource)
     public = {name for name in dir(client) if not name.startswith("_")}
-    assert public == {"bucket_stats", "close", "node_stats", "pace", "status", "with_options"}
+    assert public == {
+        *("bucket_stats", "cached", "close", "node_stats", "pace", "status", "with_options")
+    }
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ from flashback_async import (
     BucketStats,
     BucketStatus,
     BucketView,
+    Cache,
+    Cached,
+    CachePolicy,
+    CacheStats,
     CertificateError,
     Change,
     ChangeKind,
@@ -219,6 +223,30 @@ async def watches(client: FlashbackClient, path: Path, ids: Iterable[str]) -> No
     found = await client.status.wait_until("a", lambda status: not status.nodes, timeout=5)
     assert_type(found, BucketStatus)
     await client.status.wait_until("a", lambda status: True)  # type: ignore[call-arg]
+
+
+async def caches(client: FlashbackClient, ids: Iterable[str], day: date) -> None:
+    cache = client.cached(CachePolicy(fresh=10, stale=60, stale_if_error=300, max_entries=100))
+    assert_type(cache, Cache)
+    assert_type(await cache.status.get("a"), BucketStatus)
+    assert_type(await cache.status.lookup("a"), Cached[BucketStatus])
+    assert_type(await cache.status.get_many(ids, deadline=2), Report[str, BucketStatus])
+    assert_type(await cache.status.lookup_many(ids), Report[str, Cached[BucketStatus]])
+    assert_type(await cache.bucket_stats.get("a"), BucketStats)
+    assert_type(await cache.bucket_stats.list(), list[BucketStats])
+    assert_type(await cache.bucket_stats.get_many(ids), Report[str, BucketStats])
+    assert_type(await cache.node_stats.get("a", day), list[DailyNodeStats])
+    assert_type(
+        await cache.node_stats.get_many(ids, [day]), Report[BucketDay, list[DailyNodeStats]]
+    )
+    found = await cache.status.lookup("a")
+    assert_type(found.age, float)
+    assert_type(found.stale, bool)
+    assert_type(found.error, FlashbackError | None)
+    assert_type(cache.stats, CacheStats)
+    cache.forget("a")
+    cache.clear()
+    client.cached(5)  # type: ignore[arg-type]
 
 
 async def fan_outs() -> None:
