@@ -253,7 +253,7 @@ class Call:
         if retries.stopped_by_budget and budget.should_log_empty():
             record.log_empty_budget()
         if self._run.waits_apart and 0 < reply.pause >= self._patience():
-            paused = self._outlasted_by_pause()
+            paused = self._outlasted_by_pause(reply.pause)
             return reply if isinstance(reply.error, RateLimitError) else paused
         return reply
 
@@ -299,9 +299,9 @@ class Call:
             return rejected
         return await self._exchange()
 
-    def _outlasted_by_pause(self) -> NoAnswer:
+    def _outlasted_by_pause(self, asked_for: float = 0.0) -> NoAnswer:
         """Return the failure of a call that the server's pause outlasts, and halt its run."""
-        pause = self._loop_state.admission.pause_left()
+        pause = max(asked_for, self._loop_state.admission.pause_left())
         self._run.halt(outlasting_pause(pause))
         return self._record.paused(pause)
 

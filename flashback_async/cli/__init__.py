@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import NoReturn
 
-from flashback_async.cli.verdict import Verdict, give, is_check
+from flashback_async.cli.signals import heeding_sigterm
+from flashback_async.cli.verdict import Verdict, command_of, give, interrupted, is_check
 
 _NEEDED = ("click", "rich")
+_STOPPED = ("check", "watch")  # which SIGTERM ends as Ctrl-C does
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -19,21 +22,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: What follows the command's name; None means the process's own arguments.
     """
     code: int
+    stops = heeding_sigterm() if command_of(arguments) in _STOPPED else nullcontext()
     try:
-        if all(map(_is_installed, _NEEDED)):
-            from flashback_async.cli.app import run
-
-            code = run(arguments)
-        else:
-            needs = 'flashback needs click and rich: pip install "flashback-async[cli]"'
-            code = _fail(arguments, needs, 2)
+        with stops:
+            code = _run(arguments)
     except KeyboardInterrupt:  # before a command could handle it
-        code = _fail(arguments, "interrupted", 130)
+        code = interrupted(arguments)
     except Exception as error:
         if not is_check(arguments):
             raise
         code = give(Verdict.UNKNOWN, f"{type(error).__name__}: {error}")
     sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    if not all(map(_is_installed, _NEEDED)):
+        needs = 'flashback needs click and rich: pip install "flashback-async[cli]"'
+        return _fail(arguments, needs, 2)
+    from flashback_async.cli.app import run
+
+    return run(arguments)
 
 
 def _fail(arguments: Sequence[str] | None, problem: str, code: int) -> int:

@@ -17,9 +17,9 @@ from flashback_async.cli.options import (
     shared_options,
 )
 from flashback_async.cli.streams import prepare_streams
-from flashback_async.cli.verdict import Verdict, give, is_check
+from flashback_async.cli.verdict import Verdict, give, interrupted, is_check
 
-_USAGE, _INTERRUPTED = 2, 130
+_USAGE = 2
 _EPILOG = """
 \b
 The token comes from FLASHBACK_TOKEN, or from the file that FLASHBACK_TOKEN_FILE
@@ -228,10 +228,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         hint = f" (see '{context.command_path} --help')" if context else ""
         return _refuse(arguments, f"{error.format_message()}{hint}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        if is_check(arguments):
-            return give(Verdict.UNKNOWN, "interrupted")
-        say("interrupted")
-        return _INTERRUPTED
+        return interrupted(arguments)
     return code if isinstance(code, int) else 0
 
 

@@ -28,6 +28,7 @@ from flashback_async.cli.options import Options
 from flashback_async.cli.records import reason
 from flashback_async.cli.runner import run_loop
 from flashback_async.cli.settings import make_client, make_timeout, naming_options
+from flashback_async.cli.signals import heeding_sigterm
 from flashback_async.cli.verdict import Verdict, give
 
 _NAMED = 3  # buckets
@@ -49,6 +50,7 @@ class Findings:
         online: How many buckets have no node but ONLINE ones.
         bad: The states of the nodes that are not ONLINE, of each bucket with such nodes.
         failed: How many buckets could not be asked.
+        unasked: The first few of them.
         error: Why one of them could not be; that the token was rejected comes first.
         seconds: How long it took.
     """
@@ -56,6 +58,7 @@ class Findings:
     online: int = 0
     bad: dict[str, Counter[str]] = field(factory=dict)
     failed: int = 0
+    unasked: list[str] = field(factory=list)
     error: FlashbackError | None = None
     seconds: float = 0.0
 
@@ -67,6 +70,8 @@ class Findings:
         """Count the outcome of a bucket."""
         if outcome.error is not None:
             self.failed += 1
+            if len(self.unasked) < _NAMED:
+                self.unasked.append(text.shortened(str(outcome.key), _LONGEST_ID))
             if self.error is None or isinstance(outcome.error, AuthenticationError):
                 self.error = outcome.error
             return
@@ -84,7 +89,7 @@ def check_buckets(
     """Ask buckets once and write the verdict; None means all buckets."""
     deadline = Deadline(options.deadline)
     try:
-        with naming_options(options):
+        with heeding_sigterm(), naming_options(options):
             client = make_client(options)
             findings = run_loop(_ask(client, ids, options, deadline))
     except KeyboardInterrupt:
@@ -151,7 +156,9 @@ def _text(findings: Findings) -> str:
         said.append(f"no node of {online} is other than ONLINE")
     if findings.error is not None:
         why = reason(findings.error)
-        said.append(f"{findings.failed:,} of {every} could not be asked: {why}")
+        more = findings.failed - len(findings.unasked)
+        names = ", ".join(findings.unasked) + (f" and {more:,} more" if more else "")
+        said.append(f"{findings.failed:,} of {every} could not be asked ({names}): {why}")
     return "; ".join(said)
 
 

@@ -45,7 +45,9 @@ class Display:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._live.stop()
         if kind is asyncio.CancelledError:  # it was stopped, and did not fail
-            self.console.print(Text("\n").join(self._last))
+            # The line after it would push the first one of a full screen out of sight.
+            shown = self._last[: max(1, self.console.height - 1)]
+            self.console.print(Text("\n").join(shown))
         with suppress(TimeoutError, OSError):
             await asyncio.wait_for(write(self._drawn.taken()), _PATIENCE)
 

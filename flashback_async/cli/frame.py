@@ -37,7 +37,7 @@ def frame(overview: Overview, moment: Moment, console: Console) -> list[Text]:
     messages = [Text(message, style="yellow") for message in moment.messages][: height // 6]
     body = height - len(lines) - len(messages)
     news = _news(overview.changes, console, body // 3)
-    lines += _troubles(overview, moment.now, console, body - len(news))
+    lines += _troubles(overview, moment, console, body - len(news))
     lines += [*news, *messages]
     for line in lines:
         line.truncate(width, overflow="crop")
@@ -78,20 +78,29 @@ def _wrapped(items: Sequence[Text], width: int, console: Console) -> list[Text]:
     return lines
 
 
-def _troubles(overview: Overview, now: datetime, console: Console, room: int) -> list[Text]:
+def _troubles(overview: Overview, moment: Moment, console: Console, room: int) -> list[Text]:
     """Return the worst problems, and how many more there are."""
     problems = list(overview.problems())
     if not problems:
-        return [Text(), Text("No problems.", style="green")][-room:] if room > 0 else []
+        return [Text(), _all_well(moment.stats)][-room:] if room > 0 else []
     above = _ABOVE if room > 2 * _ABOVE else 0
     room -= above
     shown = max(0, room if len(problems) <= room else room - 1)
-    rows = [_problem(p, now) for p in heapq.nsmallest(shown, problems, key=lambda p: p.rank)]
+    rows = [_problem(p, moment.now) for p in heapq.nsmallest(shown, problems, key=lambda p: p.rank)]
     lines = _table(("State", "For", "Node", "Bucket", ""), rows, console)[_ABOVE - above :]
     if len(problems) > shown:
         more = len(problems) - shown
         lines.append(Text(f"and {more:,} more" if shown else text.plural(more, "problem"), "bold"))
     return lines
+
+
+def _all_well(stats: WatchStats) -> Text:
+    """Return that there are no problems, or how little is known yet."""
+    if not stats.buckets:
+        return Text("No buckets yet.", style="yellow")
+    if stats.asked < stats.buckets:
+        return Text("No problems so far.", style="yellow")
+    return Text("No problems.", style="green")
 
 
 def _table(titles: Sequence[str], rows: list[list[Text]], console: Console) -> list[Text]:

@@ -7,7 +7,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TextIO
 
@@ -40,6 +40,11 @@ def make_writer(form: str, view: AnyView) -> Writer:
     return _Whole(view, as_table=form == "table")
 
 
+def _asked_at(outcome: AnyOutcome) -> datetime:
+    """Return when the call of an outcome began that has just ended."""
+    return datetime.now(UTC) - timedelta(seconds=outcome.elapsed)
+
+
 def _csv_text(lines: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
@@ -61,7 +66,7 @@ class _Lines:
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, outcome: AnyOutcome) -> None:
-        self._waiting.append(self._form(outcome, datetime.now(UTC)))
+        self._waiting.append(self._form(outcome, _asked_at(outcome)))
         if self._writing is None or self._writing.done():
             await self._join()
             self._writing = asyncio.create_task(self._write())
@@ -114,7 +119,7 @@ class _Whole:
         self._outcomes: list[tuple[AnyOutcome, datetime]] = []
 
     async def add(self, outcome: AnyOutcome) -> None:
-        self._outcomes.append((outcome, datetime.now(UTC)))
+        self._outcomes.append((outcome, _asked_at(outcome)))
 
     async def drain(self) -> None:
         """Do nothing: nothing is written before `finish`."""

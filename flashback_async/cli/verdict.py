@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import IntEnum
 
 from flashback_async.cli.streams import drop_output
@@ -26,8 +27,25 @@ class Verdict(IntEnum):
 
 def is_check(arguments: Sequence[str] | None) -> bool:
     """Return whether the arguments, or else those of the process, are those of a check."""
+    return command_of(arguments) == "check"
+
+
+def command_of(arguments: Sequence[str] | None) -> str:
+    """Return the command that the arguments name, or else those of the process."""
     given = sys.argv[1:] if arguments is None else arguments
-    return next((word for word in given if word != "--"), "") == "check"
+    return next((word for word in given if word != "--"), "")
+
+
+def interrupted(arguments: Sequence[str] | None) -> int:
+    """Say that Ctrl-C or SIGTERM has ended a command early; return its exit code."""
+    match command_of(arguments):
+        case "check":
+            return give(Verdict.UNKNOWN, "interrupted")
+        case "watch":
+            return 0  # the way to stop it
+    with suppress(OSError, ValueError):
+        sys.stderr.write("interrupted\n")
+    return 130
 
 
 def give(verdict: Verdict, text: str, figures: str = "") -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +21,7 @@ from flashback_async.cli.log import log_lines, stderr_lines
 from flashback_async.cli.options import Options
 from flashback_async.cli.runner import guarded, run_loop
 from flashback_async.cli.settings import make_client, naming_options
+from flashback_async.cli.signals import heeding_sigterm
 
 _IDLE, _BUSY = 1.0, 0.5  # seconds between two pictures: without changes, and with changes
 _TURN = 100  # changes that are taken before others have their turn
@@ -43,25 +43,11 @@ def watch_with(
 
     def work() -> int:
         stopped = suppress(KeyboardInterrupt, asyncio.CancelledError)
-        with stopped, _heeding_sigterm(), naming_options(options):
+        with stopped, heeding_sigterm(), naming_options(options):
             run_loop(_watch(make(), ids, settings, options))
         return Exit.OK
 
     return guarded(work, Deadline(None))
-
-
-@contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """End at SIGTERM as at Ctrl-C, also before the event loop runs."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 async def _watch(
@@ -77,11 +63,18 @@ async def _watch(
     async with client:
         ids = None if arguments is None else await _some(arguments)
         watch = client.status.watch(ids, **settings)
-        if options.form == "table" and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        if options.form == "table" and _can_draw():
             await _show(client, watch, options)
         else:
             form = changes.line if options.form == "table" else to_json
             await _print(watch, form, options)
+
+
+def _can_draw() -> bool:
+    """Return whether standard output is a terminal that can move its cursor."""
+    from flashback_async.cli.grid import make_console
+
+    return sys.stdout.isatty() and not make_console().is_dumb_terminal
 
 
 async def _some(arguments: Sequence[str]) -> list[str]:

@@ -734,6 +734,19 @@ async def test_S15_pause_that_outlasts_the_run_ends_it_at_once(fault: Fault, cod
     fault.wire(7)
 
 
+@pytest.mark.parametrize("code", [429, 503])
+async def test_S15_pause_that_is_too_long_to_obey_is_told_as_it_was_asked_for(
+    fault: Fault, code: int
+):
+    await fault.serve(then=throttled("3600", code))
+    client = fault.client()
+    report = await fault.result(client.status.get_many(ids(20), concurrency=4, deadline=10.0))
+    for n, outcome in enumerate(report):
+        error = fault.check(outcome.error, RateLimitError, attempts=1 if n < 4 else 0)
+        assert error.retry_after == pytest.approx(3600)
+    fault.wire(4)
+
+
 async def test_S15_keys_in_flight_when_the_deadline_of_a_paused_run_passes(fault: Fault):
     fault.clock = LoopClock()
 

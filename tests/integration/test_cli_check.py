@@ -113,7 +113,7 @@ async def test_buckets_that_cannot_be_asked_count_less_than_what_is_certain(
         arguments = (*sandbox.bucket_ids, UNKNOWN, *options.split())
         result = await flashback("check", *arguments, env=env)
     assert verdict(result) == expected
-    assert "1 of 4 buckets could not be asked: NotFoundError: 404" in result.out
+    assert f"1 of 4 buckets could not be asked ({UNKNOWN}): NotFoundError: 404" in result.out
     assert figures(result)["not_asked"] == "1;;;0;4"
 
 
@@ -255,7 +255,8 @@ def test_other_commands_show_what_nobody_expected(monkeypatch):
 
 
 @needs_posix
-async def test_an_interrupt_is_unknown():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupt_is_unknown(number):
     async with (
         sandbox_with_environment(buckets=1) as (_, env),
         process("check", "-", env=env, stderr=subprocess.DEVNULL) as child,
@@ -263,7 +264,7 @@ async def test_an_interrupt_is_unknown():
         # More than a pipe holds: the rest is taken once it reads.
         child.stdin.write(b"#" + b"x" * 200_000 + b"\n")
         await child.stdin.drain()
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         assert await child.stdout.read() == b"FLASHBACK UNKNOWN - interrupted\n"
         assert await child.wait() == 3
 

@@ -476,10 +476,11 @@ async def test_a_rejected_token_is_one_line_on_a_terminal_too():
 
 
 @needs_posix
-async def test_a_terminal_that_can_do_nothing_gets_a_line_for_each_change():
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+async def test_a_terminal_that_can_do_nothing_gets_a_line_for_each_change(term):
     async with (
         sandbox_with_environment(buckets=1, nodes=1, healthy=True) as (_, env),
-        on_terminal("--all", *QUICK, env=env, term="dumb") as terminal,
+        on_terminal("--all", *QUICK, env=env, term=term) as terminal,
     ):
         async with asyncio.timeout(GUARD):
             while not terminal.everything.endswith("  appeared, ONLINE\r\n"):

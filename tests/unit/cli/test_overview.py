@@ -18,6 +18,7 @@ from flashback_async import (
 from flashback_async.cli import changes, grid
 from flashback_async.cli.frame import Moment, frame
 from flashback_async.cli.overview import Overview
+from flashback_async.cli.verdict import interrupted
 
 NOW = datetime(2025, 6, 30, 12, 0, tzinfo=UTC)
 ERROR = ServerError("503 Service Unavailable")
@@ -154,6 +155,20 @@ def test_the_heading_says_what_is_out_of_the_ordinary():
     calm = picture(Overview(view_of(bucket("a", node()))))
     assert calm[0].startswith("1 bucket · 1 ONLINE · ")
     assert calm[1:] == ["", "No problems."]
+
+
+def test_nothing_is_called_fine_that_was_not_asked():
+    few = Overview(view_of(bucket("a", node()), bucket("b", asked=False)))
+    assert picture(few, asked=1)[-1] == "No problems so far."
+    assert picture(Overview({}))[-1] == "No buckets yet."
+
+
+@pytest.mark.parametrize(("command", "code"), [("watch", 0), ("check", 3), ("status", 130)])
+def test_an_interrupt_before_a_command_begins_ends_it_as_its_own_would(command, code, capsys):
+    assert interrupted([command]) == code
+    said = capsys.readouterr()
+    assert said.out == ("FLASHBACK UNKNOWN - interrupted\n" if command == "check" else "")
+    assert said.err == ("interrupted\n" if command == "status" else "")
 
 
 @pytest.mark.parametrize("width", [1, 20, 40, 80, 200])
