@@ -1,0 +1,108 @@
+"""The base of the resources' cached reads: one key or many, each for one caller alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from typing import Generic, TypeVar, cast
+
+from flashback_async.api.urls import check_bucket_id
+from flashback_async.bulk.fanout import check_deadline
+from flashback_async.bulk.report import Failure, Outcome, Report, Success, repeated
+from flashback_async.cache.facts import Cached
+from flashback_async.cache.flights import Answers
+from flashback_async.cache.lookups import Lookups, Question, Result
+from flashback_async.cache.shelf import Place
+from flashback_async.errors import FlashbackError, InvalidArgumentError
+from flashback_async.resources.bulk import name_call, naming
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Reads(ABC, Generic[K, V]):
+    """The cached reads of one resource."""
+
+    _name: str
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+
+    async def _lookup(self, key: K) -> Cached[V]:
+        if (problem := self._problem(key)) is not None:
+            raise problem
+        place = (self._name, key)
+        results = await self._lookups.look_up([place], self._plan)
+        result = self._own(results[place])
+        if isinstance(result, FlashbackError):
+            raise result.with_traceback(None)
+        return result
+
+    async def _lookup_many(
+        self, keys: list[K], operation: str, deadline: float | None
+    ) -> Report[K, Cached[V]]:
+        with naming(operation):
+            check_deadline(deadline)
+            self._lookups.check()
+        clock = self._lookups.clock
+        began = clock.monotonic()
+        bad = {place: error for place, key in enumerate(keys) if (error := self._problem(key))}
+        places = {(self._name, key): None for n, key in enumerate(keys) if n not in bad}
+        found = await self._lookups.look_up(list(places), self._plan, deadline)
+        elapsed = clock.monotonic() - began
+        first: dict[K, Outcome[K, Cached[V]]] = {}
+        outcomes: list[Outcome[K, Cached[V]]] = []
+        for n, key in enumerate(keys):
+            if n in bad:
+                outcomes.append(Failure(n, key, bad[n], 0.0))
+            elif key in first:
+                outcomes.append(self._repeated(first[key], n, key))
+            else:
+                first[key] = self._outcome(n, key, found[self._name, key], elapsed)
+                outcomes.append(first[key])
+        return Report(outcomes)
+
+    def _outcome(self, index: int, key: K, result: Result, elapsed: float) -> Outcome[K, Cached[V]]:
+        own = self._own(result)
+        if isinstance(own, FlashbackError):
+            if own.operation is None:
+                name_call(own, f"{self._name}.get", getattr(key, "bucket_id", key))
+            return Failure(index, key, own.with_traceback(None), elapsed)
+        return Success(index, key, own, elapsed)
+
+    def _repeated(
+        self, outcome: Outcome[K, Cached[V]], index: int, key: K
+    ) -> Outcome[K, Cached[V]]:
+        again = repeated(outcome, index, key)
+        if again.error is not None:
+            return again
+        return Success(index, key, cast("Cached[V]", self._own(again.value)), again.elapsed)
+
+    def _own(self, result: Result) -> Cached[V] | FlashbackError:
+        """Return a result for one caller alone."""
+        return result
+
+    def _problem(self, key: K) -> InvalidArgumentError | None:
+        """Return why a key cannot be asked for."""
+        try:
+            check_bucket_id(key, f"{self._name}.get")
+        except InvalidArgumentError as error:
+            return error.with_traceback(None)
+        return None
+
+    @abstractmethod
+    def _plan(self, places: list[Place]) -> Iterator[Question]:
+        """Yield the requests that answer for some places."""
+
+
+def values_of(report: Report[K, Cached[V]]) -> Report[K, V]:
+    """Return a report of the values alone."""
+    return Report(
+        o if o.error is not None else Success(o.index, o.key, o.value.value, o.elapsed)
+        for o in report
+    )
+
+
+async def one(place: Place, ask: Callable[[], Awaitable[object]]) -> Answers:
+    """Return the answer of a request that is about one place."""
+    return {place: await ask()}
