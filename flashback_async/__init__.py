@@ -22,6 +22,7 @@ _NAMES = {
         ServerError TokenProviderError TransportError""",
     "json_form": "from_dict from_json to_dict to_json",
     "models": "BucketStats BucketStatus DailyNodeStats NodeState NodeStatus",
+    "observer": "AttemptEnded CallEnded Observer PauseBegan Snapshot",
     "resources.days": "day_range",
     "resources.node_stats": "BucketDay",
     "values": "TokenProvider",

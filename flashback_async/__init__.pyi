@@ -32,6 +32,7 @@ from flashback_async.errors import (
 )
 from flashback_async.json_form import from_dict, from_json, to_dict, to_json
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
+from flashback_async.observer import AttemptEnded, CallEnded, Observer, PauseBegan, Snapshot
 from flashback_async.resources.days import day_range
 from flashback_async.resources.node_stats import BucketDay
 from flashback_async.values import TokenProvider
@@ -42,12 +43,14 @@ __version__: str
 
 __all__ = [
     "APIError",
+    "AttemptEnded",
     "AuthenticationError",
     "BadRequestError",
     "BucketDay",
     "BucketStats",
     "BucketStatus",
     "BucketView",
+    "CallEnded",
     "CertificateError",
     "Change",
     "ChangeKind",
@@ -68,7 +71,9 @@ __all__ = [
     "NodeStatus",
     "NodeView",
     "NotFoundError",
+    "Observer",
     "Outcome",
+    "PauseBegan",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
@@ -78,6 +83,7 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "Snapshot",
     "Success",
     "Timeout",
     "TokenFile",
