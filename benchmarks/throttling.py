@@ -22,6 +22,7 @@ from benchmarks.virtual_time import BEGAN, VirtualClock, VirtualLoop
 from flashback_async.call.auth import TokenSource
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
+from flashback_async.call.record import Journal
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.resources.status import StatusResource
 from flashback_async.values import Attempt, Request, Response, Secret
@@ -280,6 +281,7 @@ async def _poll(case: Case, network: Network, after: float) -> tuple[float, int]
         tokens=TokenSource(Secret("token")),
         limits=Limits(max_concurrency=case.slots, max_rate=case.max_rate),
         borrowed=False,
+        journal=Journal(None, "https://api.test"),
     )
     state.clock = VirtualClock(seed=2)
     status = StatusResource(Caller(state, Timeout(), RetryPolicy()))

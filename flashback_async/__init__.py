@@ -23,6 +23,7 @@ _NAMES = {
         ServerError TokenProviderError TransportError""",
     "json_form": "from_dict from_json to_dict to_json",
     "models": "BucketStats BucketStatus DailyNodeStats NodeState NodeStatus",
+    "observer": "AttemptEnded CallEnded Observer PauseBegan Snapshot",
     "resources.cached": "Cache",
     "resources.days": "day_range",
     "resources.node_stats": "BucketDay",

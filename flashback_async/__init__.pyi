@@ -33,6 +33,7 @@ from flashback_async.errors import (
 )
 from flashback_async.json_form import from_dict, from_json, to_dict, to_json
 from flashback_async.models import BucketStats, BucketStatus, DailyNodeStats, NodeState, NodeStatus
+from flashback_async.observer import AttemptEnded, CallEnded, Observer, PauseBegan, Snapshot
 from flashback_async.resources.cached import Cache
 from flashback_async.resources.days import day_range
 from flashback_async.resources.node_stats import BucketDay
@@ -44,6 +45,7 @@ __version__: str
 
 __all__ = [
     "APIError",
+    "AttemptEnded",
     "AuthenticationError",
     "BadRequestError",
     "BucketDay",
@@ -54,6 +56,7 @@ __all__ = [
     "CachePolicy",
     "CacheStats",
     "Cached",
+    "CallEnded",
     "CertificateError",
     "Change",
     "ChangeKind",
@@ -74,7 +77,9 @@ __all__ = [
     "NodeStatus",
     "NodeView",
     "NotFoundError",
+    "Observer",
     "Outcome",
+    "PauseBegan",
     "PermissionDeniedError",
     "ProtocolError",
     "RateLimitError",
@@ -84,6 +89,7 @@ __all__ = [
     "ResponseTooLargeError",
     "RetryPolicy",
     "ServerError",
+    "Snapshot",
     "Success",
     "Timeout",
     "TokenFile",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import ssl
 import warnings
@@ -15,11 +16,13 @@ from flashback_async.api.urls import canonical_base_url, check_clear_text, proxy
 from flashback_async.call.auth import TokenFile, seal, token_source
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
+from flashback_async.call.record import Journal
 from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
 from flashback_async.net.aiohttp_session import own_headers
 from flashback_async.net.aiohttp_transport import AiohttpTransport
 from flashback_async.net.borrowed_session import capacity, check_session
+from flashback_async.observer import Observer, Snapshot
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.cached import Cache
 from flashback_async.resources.node_stats import NodeStatsResource
@@ -56,6 +59,7 @@ class FlashbackClient:
             concurrent calls as well.
         allow_insecure_http: Whether ``http://`` may leave this machine. Anybody on the network
             path can then read the token.
+        observer: What is told of each attempt, call and pause, of views as well. None tells nobody.
 
     Attributes:
         bucket_stats: Traffic counters of buckets (``GET /bucket/stats``).
@@ -83,6 +87,7 @@ class FlashbackClient:
         ssl_context: ssl.SSLContext | None = None,
         session: aiohttp.ClientSession | None = None,
         allow_insecure_http: bool = False,
+        observer: Observer | None = None,
     ) -> None:
         sealed = seal(token)
         del token  # local variables in a traceback must not show it
@@ -92,6 +97,7 @@ class FlashbackClient:
             base_url = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
         _check_flag("allow_insecure_http", allow_insecure_http)
         _check_type("limits", limits, Limits)
+        _check_observer(observer)
         base_url = canonical_base_url(base_url, allow_insecure_http=allow_insecure_http)
         proxy_to_use = proxy_for(base_url, sealed_proxy)
         check_clear_text(base_url, proxy_to_use, allow_insecure_http=allow_insecure_http)
@@ -115,6 +121,7 @@ class FlashbackClient:
             tokens=token_source(sealed),
             limits=limits,
             borrowed=session is not None,
+            journal=Journal(observer, base_url),
         )
         self._owner: FlashbackClient | None = None
         self._set_up(state, base_url, timeout, retry)
@@ -164,6 +171,15 @@ class FlashbackClient:
         """
         _check_type("policy", policy, CachePolicy)
         return Cache(self._caller, policy, self.status, self.bucket_stats, self.node_stats)
+
+    def snapshot(self) -> Snapshot:
+        """Return what the client is doing now, and its totals so far.
+
+        Any thread may ask, with or without an event loop, also before the first call and after
+        ``close()``. The values may be from slightly different moments. A view has those of its
+        client.
+        """
+        return self._caller.state.snapshot()
 
     async def close(self) -> None:
         """Close every connection; calls in flight end with ``ClientClosedError``.
@@ -232,6 +248,17 @@ def _check_type(name: str, value: object, kind: type) -> None:
 def _check_flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
         raise ConfigurationError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+def _check_observer(observer: object) -> None:
+    if observer is None:
+        return
+    if not isinstance(observer, Observer):
+        kind = type(observer).__name__
+        raise ConfigurationError(f"observer must be an Observer, not {kind}")
+    for method in (observer.attempt_ended, observer.call_ended, observer.pause_began):
+        if inspect.iscoroutinefunction(method):  # nobody would await it
+            raise ConfigurationError(f"observer must not have an async {method.__name__}")
 
 
 def _check_ssl_context(context: object) -> None:

@@ -29,6 +29,7 @@ HOMES = {
     "tenacity": {"call/retry.py"},
     "click": {"cli"},
     "rich": {"cli"},
+    "opentelemetry": {"otel.py"},
 }
 
 # What one reads to follow a call from the user to the socket and back.

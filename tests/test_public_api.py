@@ -23,14 +23,15 @@ from flashback_async.sandbox import Sandbox
 from flashback_async.web import HTTPAnswer, http_answer
 
 NAMES = """
-    APIError AuthenticationError BadRequestError BucketDay BucketStats BucketStatus BucketView
-    Cache CachePolicy CacheStats Cached CertificateError Change ChangeKind ClientClosedError
-    ConfigurationError ConnectError ConnectionLostError DailyNodeStats DeadlineExceededError
-    DecodeError EventLoopError Failure FlashbackClient FlashbackError InvalidArgumentError
-    Limits NodeState NodeStatus NodeView NotFoundError Outcome PermissionDeniedError
-    ProtocolError RateLimitError RedirectError Report RequestTimeoutError ResponseTooLargeError
-    RetryPolicy ServerError Success Timeout TokenFile TokenProvider TokenProviderError
-    TransportError Watch WatchStats day_range fan_out from_dict from_json to_dict to_json
+    APIError AttemptEnded AuthenticationError BadRequestError BucketDay BucketStats BucketStatus
+    BucketView Cache CachePolicy CacheStats Cached CallEnded CertificateError Change ChangeKind
+    ClientClosedError ConfigurationError ConnectError ConnectionLostError DailyNodeStats
+    DeadlineExceededError DecodeError EventLoopError Failure FlashbackClient FlashbackError
+    InvalidArgumentError Limits NodeState NodeStatus NodeView NotFoundError Observer Outcome
+    PauseBegan PermissionDeniedError ProtocolError RateLimitError RedirectError Report
+    RequestTimeoutError ResponseTooLargeError RetryPolicy ServerError Snapshot Success Timeout
+    TokenFile TokenProvider TokenProviderError TransportError Watch WatchStats day_range fan_out
+    from_dict from_json to_dict to_json
 """.split()  # noqa: SIM905 - a table of names reads better so
 
 ALIASES = {"Outcome", "TokenProvider"}
@@ -50,7 +51,8 @@ SIGNATURES = {
         "backoff_max=8.0, max_retry_after=60.0), "
         "limits: Limits = Limits(max_concurrency=64, max_rate=None, max_response_bytes=33554432), "
         "proxy: str | None = None, ssl_context: ssl.SSLContext | None = None, "
-        "session: aiohttp.ClientSession | None = None, allow_insecure_http: bool = False) -> None"
+        "session: aiohttp.ClientSession | None = None, allow_insecure_http: bool = False, "
+        "observer: Observer | None = None) -> None"
     ),
     flashback_async.FlashbackClient.with_options: (
         "(self, *, timeout: Timeout | None = None, retry: RetryPolicy | None = None)"
@@ -139,6 +141,16 @@ FIELDS = {
     ),
     flashback_async.BucketView: "bucket_id nodes answered error asked_at",
     flashback_async.NodeView: "node ip state since",
+    flashback_async.AttemptEnded: (
+        "operation method url_template server_address server_port bucket_id attempt status error "
+        "request_id elapsed"
+    ),
+    flashback_async.CallEnded: "operation bucket_id attempts error elapsed",
+    flashback_async.PauseBegan: "operation seconds",
+    flashback_async.Snapshot: (
+        "in_flight waiting slots paused_for retry_budget requests retries last_success_age "
+        "last_error"
+    ),
     flashback_async.WatchStats: "buckets asked failed waiting lag shifted",
     flashback_async.Success: "index key value elapsed",
     flashback_async.Failure: "index key error elapsed",
@@ -319,7 +331,8 @@ def test_a_client_has_the_three_resources():
     assert isinstance(client.status, StatusResource)
     public = {name for name in dir(client) if not name.startswith("_")}
     assert public == {
-        *("bucket_stats", "cached", "close", "node_stats", "pace", "status", "with_options")
+        *("bucket_stats", "cached", "close", "node_stats", "pace"),
+        *("snapshot", "status", "with_options"),
     }
 
 

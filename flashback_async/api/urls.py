@@ -20,6 +20,7 @@ MAX_ID_LENGTH = 256
 MAX_URL_BYTES = 4000
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_ID_SEGMENT = re.compile(r"^/bucket/[^/]+/")
 # Ids of these characters need no encoding. Dots need none either, except in a dot segment.
 _PLAIN = f"{string.ascii_letters}{string.digits}_~-".encode()
 _DOTS = (".", "..")
@@ -183,6 +184,17 @@ def list_target(bucket_ids: list[str] | None) -> str:
         return "/bucket/stats"
     encoded = bucket_ids if _all_plain(bucket_ids) else list(map(_encoded, bucket_ids))
     return "/bucket/stats?bucketId=" + "%2C".join(encoded)
+
+
+def url_template(target: str) -> str:
+    """Return the path of a target, with the name of the parameter in the place of a bucket id."""
+    return _ID_SEGMENT.sub("/bucket/{bucketId}/", target.partition("?")[0])
+
+
+def server_of(base_url: str) -> tuple[str, int]:
+    """Return the host and the port of a canonical base URL."""
+    parts = urlsplit(base_url)
+    return parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
 def listed_size(bucket_id: object) -> int:

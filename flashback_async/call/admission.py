@@ -27,6 +27,8 @@ class Admission:
     def __init__(self, most: int, max_rate: float | None, clock: Clock) -> None:
         self.pace = Pace(max_rate)
         self.active = 0  # slots that are taken
+        self.waiting = 0  # calls in ``enter``
+        self._early = 0  # slots that calls in ``enter`` hold already
         self._most = most
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -72,6 +74,11 @@ class Admission:
         """Return the seconds until the server's pause is over; 0 or less if there is none."""
         return self._opens_at - self._clock.monotonic()
 
+    @property
+    def in_flight(self) -> int:
+        """The calls that hold a slot and wait for nothing here."""
+        return self.active - self._early
+
     # When requests leave.
 
     def enter_at_once(self) -> bool:
@@ -89,23 +96,33 @@ class Admission:
         Return False, without a slot, if the server's pause outlasts ``patience``: the seconds
         that the call can still wait.
         """
-        while True:
-            while (pause := self.pause_left()) > 0:
-                if pause > patience():
-                    return False
-                await self._clock.sleep(pause)
-            await self._take_slot()
-            try:
-                if self._limiter is not None:
-                    await self._limiter.acquire()
-                if self.pace.on:
-                    await self._take_turn()
-            except BaseException:
+        self.waiting += 1
+        try:
+            while True:
+                while (pause := self.pause_left()) > 0:
+                    if pause > patience():
+                        return False
+                    await self._clock.sleep(pause)
+                if await self._enter_now():
+                    return True
+        finally:
+            self.waiting -= 1
+
+    async def _enter_now(self) -> bool:
+        """Take a slot, and wait for a turn; return whether no pause began meanwhile."""
+        await self._take_slot()
+        entered = False
+        try:
+            if self._limiter is not None:
+                await self._limiter.acquire()
+            if self.pace.on:
+                await self._take_turn()
+            entered = self.pause_left() <= 0
+        finally:
+            self._early -= 1
+            if not entered:
                 self.leave()
-                raise
-            if self.pause_left() <= 0:
-                return True
-            self.leave()
+        return entered
 
     def leave(self) -> None:
         """Return the slot, and hand it to the call that has waited longest."""
@@ -114,11 +131,13 @@ class Admission:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 self.active += 1
+                self._early += 1
                 waiter.set_result(None)
 
     async def _take_slot(self) -> None:
         if not self._waiting and self.active < self._most:
             self.active += 1
+            self._early += 1
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
@@ -126,6 +145,7 @@ class Admission:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
+                self._early -= 1
                 self.leave()
             raise
 

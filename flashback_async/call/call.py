@@ -68,7 +68,7 @@ class Call:
         self._scope = CancelScope(loop_state.timer)
         began = state.clock.monotonic() if since is None else since
         self._ends = began + timeout.total
-        self._record = CallRecord(request, state.clock, began)
+        self.record = CallRecord(request, state.clock, began, state.journal)
 
     async def answer(
         self,
@@ -83,17 +83,17 @@ class Call:
             else:
                 self._state.budget.reward()
             if isinstance(reply, NoAnswer):
-                raise self._record.complete(reply.error)
+                raise self.record.complete(reply.error)
             if len(reply.body) <= LONG_BODY:
                 return self._decode(reply, decode, errors_in)
             return await self._decode_in_thread(reply, decode, errors_in)
-        raise self._record.cut_off(scope.cancelled_by, self._timeout.total)
+        raise self.record.cut_off(scope.cancelled_by, self._timeout.total)
 
     def ended_by_run(self) -> FlashbackError | None:
         """Return the error of a call that was cancelled because its run's deadline passed."""
         if self._run.expired is None:
             return None
-        return self._record.complete(self._run.cancelled())
+        return self.record.complete(self._run.cancelled())
 
     # One exchange.
 
@@ -101,6 +101,7 @@ class Call:
         """Return the reply to the request, sent once admission and token allow it."""
         admission = self._loop_state.admission
         while True:
+            reply: Reply | None = None
             if not admission.enter_at_once() and not await self._wait_for_admission():
                 return self._not_admitted()
             try:
@@ -113,26 +114,25 @@ class Call:
                 reply = await self._loop_state.transport.send(self._request, secret, attempt)
                 if isinstance(reply, Response):
                     reply = self._classify(reply, attempt)
-                elif not reply.sent:
-                    self._record.withdraw_attempt()
             except asyncio.CancelledError:
                 if not self._scope.absorb(Cause.ATTEMPT):
                     raise
-                reply = self._record.timed_out(self._timeout.attempt)
+                reply = self.record.timed_out(self._timeout.attempt)
             finally:
                 # Left only after the answer has changed the limits that the next call meets.
                 admission.leave()
+                if self.record.phase is Phase.ATTEMPT:
+                    self.record.end_attempt(reply, self._scope.cancelled_by, self._run.expired)
             if isinstance(reply, NoAnswer):
                 if reply.retry is Retry.RECALLED:
                     continue
                 self._scope.move(self._ends, Cause.TOTAL)
-            self._record.end_attempt(reply)
             return reply
 
     async def _wait_for_admission(self) -> bool:
         """Wait for a slot, the pace and a pause; return whether the call may send."""
         paced = self._loop_state.admission.pace.on
-        self._record.phase = Phase.PACE if paced else Phase.ADMISSION
+        self.record.phase = Phase.PACE if paced else Phase.ADMISSION
         asked = self._state.clock.monotonic()
         self._scope.move(None if self._run.waits_apart else self._ends, Cause.TOTAL)
         if not self._run.waits_apart:
@@ -164,11 +164,11 @@ class Call:
 
     def _unsent(self) -> NoAnswer:
         """Return the failure of a call whose run was halted before it was sent."""
-        how = "not sent again" if self._record.attempts else "never sent"
+        how = "not sent again" if self.record.attempts else "never sent"
         return NoAnswer(self._run.unsent(how), sent=False)
 
     async def _fetch_token(self) -> Secret | TokenProviderError:
-        self._record.phase = Phase.TOKEN
+        self.record.phase = Phase.TOKEN
         self._scope.move(self._ends, Cause.TOTAL)
         return await self._loop_state.tokens.fetch()
 
@@ -181,7 +181,7 @@ class Call:
         else:
             self._scope.move(self._ends, Cause.TOTAL)
         attempt = Attempt(self._timeout.connect, fresh, now)
-        self._record.begin_attempt(attempt, secret)
+        self.record.begin_attempt(attempt, secret)
         return attempt
 
     def _classify(self, response: Response, attempt: Attempt) -> Reply:
@@ -190,7 +190,7 @@ class Call:
             self._adapt_pace(attempt)
             return response
         attempt.head = response
-        failure = answers.interpret(response, self._record.secret, self._state.clock.wall())
+        failure = answers.interpret(response, self.record.secret, self._state.clock.wall())
         if failure.retry is Retry.THROTTLED:
             self._throttle(failure, attempt)
         else:
@@ -206,7 +206,7 @@ class Call:
         if overloaded and admission.pace.on:
             admission.throttled(attempt.began, named_time=False)
         elif admission.answered(attempt.began):
-            self._record.log_end_of_pace()
+            self.record.log_end_of_pace()
 
     def _throttle(self, failure: NoAnswer, attempt: Attempt) -> None:
         """Adapt the pace, and pause all calls if the server named a time."""
@@ -214,16 +214,16 @@ class Call:
         named_time = 0 < failure.pause <= self._policy.max_retry_after
         if named_time and admission.pause(failure.pause):
             self._loop_state.transport.recall()
-            self._record.log_pause(admission.pause_left())
+            self.record.begin_pause(admission.pause_left())
         if admission.throttled(attempt.began, named_time=named_time):
-            self._record.log_pace(admission.pace.rate)
+            self.record.log_pace(admission.pace.rate)
 
     def _reject(self, error: AuthenticationError) -> None:
         """Record that the token was rejected, and halt a run if the token cannot be renewed."""
         tokens = self._state.tokens
-        is_news = tokens.reject(self._record.secret)
+        is_news = tokens.reject(self.record.secret)
         if is_news:
-            self._record.log_rejected_token(error)
+            self.record.log_rejected_token(error)
         is_final = self._refreshed or not tokens.can_refresh
         if (is_final and self._run.halt(copy.copy(error))) or is_news:
             self._loop_state.transport.recall()
@@ -232,7 +232,7 @@ class Call:
 
     async def _recover(self, failure: NoAnswer) -> Reply:
         """Return the last reply of a call whose first exchange failed."""
-        budget, record = self._state.budget, self._record
+        budget, record = self._state.budget, self.record
         reply = await self._repeat_for_free(failure)
         if isinstance(reply, Response):
             budget.reward()
@@ -260,7 +260,7 @@ class Call:
     def _next_wait(self, retries: Retries, failure: NoAnswer) -> float | None:
         """Return the seconds before the next attempt; None ends the call."""
         if not self._run.waits_apart or failure.retry is not Retry.THROTTLED:
-            return retries.next_wait(failure, self._record.attempts)
+            return retries.next_wait(failure, self.record.attempts)
         paced = self._loop_state.admission.pace.on
         wait = retries.next_wait_in_run(failure, paced=paced)
         if wait is not None:
@@ -289,7 +289,7 @@ class Call:
         """Return the reply to a new token, or the rejection if there is no new one."""
         tokens = self._state.tokens
         self._refreshed = True
-        old = self._record.secret
+        old = self.record.secret
         new = tokens.kept or await self._fetch_token()
         if isinstance(new, TokenProviderError):
             return NoAnswer(new)
@@ -303,7 +303,7 @@ class Call:
         """Return the failure of a call that the server's pause outlasts, and halt its run."""
         pause = max(asked_for, self._loop_state.admission.pause_left())
         self._run.halt(outlasting_pause(pause))
-        return self._record.paused(pause)
+        return self.record.paused(pause)
 
     def _time_left(self) -> float:
         return self._ends - self._state.clock.monotonic()
@@ -321,7 +321,7 @@ class Call:
         errors_in: Callable[[T], Iterable[FlashbackError]] | None,
     ) -> T:
         """Decode a long answer in a thread; no deadline applies, because all of it has arrived."""
-        self._record.phase = Phase.DECODE
+        self.record.phase = Phase.DECODE
         self._scope.move(None, Cause.TOTAL)
         loop, threads = self._loop_state.loop, self._loop_state.threads
         return await loop.run_in_executor(threads, self._decode, response, decode, errors_in)
@@ -337,14 +337,14 @@ class Call:
         except FlashbackError as error:
             if isinstance(error, DecodeError) and error._misdirected:
                 self._distrust_connection()
-            raise self._record.complete(error, response) from None
+            raise self.record.complete(error, response) from None
         if errors_in is not None:
             for part in errors_in(value):
-                self._record.complete(part, response)
+                self.record.complete(part, response)
         return value
 
     def _distrust_connection(self) -> None:
         """Prevent the reuse of a connection that may mix up the answers to calls."""
-        attempt = self._record.attempt
+        attempt = self.record.attempt
         if attempt is not None and attempt.connection is not None:
             attempt.connection.force_close()

@@ -65,7 +65,9 @@ class Caller:
             if loop_state is None or not loop_state.is_ready():
                 loop_state = self.state.open_loop_state()
             call = Call(request, self.state, loop_state, self.timeout, self.retry, run, since)
-            return await call.answer(decode, errors_in)
+            value = await call.answer(decode, errors_in)
+            call.record.end()
+            return value
         except FlashbackError as error:
             error.operation, error.bucket_id = request.operation, request.bucket_id
             failure = error
@@ -77,6 +79,8 @@ class Caller:
             failure = error
         # Frames and causes of the libraries below hold the header with the token.
         failure.__context__ = None
+        if call is not None:
+            call.record.end(failure)
         try:
             raise failure.with_traceback(None)
         finally:

@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 from flashback_async.call.auth import TokenSource
 from flashback_async.call.loop_state import LoopState
+from flashback_async.call.record import Journal
 from flashback_async.call.retry import Budget
 from flashback_async.config import Limits
 from flashback_async.errors import ClientClosedError, EventLoopError
+from flashback_async.observer import Snapshot
 from flashback_async.timing import new_timing
 from flashback_async.values import TransportFactory
 
 
 class ClientState:
-    """The limits, token, retry budget and clock of a client, and the state of its event loop."""
+    """The limits, token, budget, journal and clock of a client, and the state of its event loop."""
 
     def __init__(
         self,
@@ -23,8 +25,10 @@ class ClientState:
         tokens: TokenSource,
         limits: Limits,
         borrowed: bool,
+        journal: Journal,
     ) -> None:
         self.limits = limits
+        self.journal = journal
         self.tokens = tokens
         self.budget = Budget()
         self.clock, self._watch = new_timing()
@@ -39,6 +43,29 @@ class ClientState:
         loop_state = self.loop_state
         pace = None if loop_state is None else loop_state.admission.pace
         return pace.rate if pace is not None and pace.on else None
+
+    def snapshot(self) -> Snapshot:
+        """Return what the client is doing now. Any thread may ask, so nothing is changed."""
+        journal, loop_state = self.journal, self.loop_state
+        if loop_state is None or loop_state.is_stale:
+            in_flight, waiting, pause = 0, 0, 0.0
+        else:
+            admission = loop_state.admission
+            in_flight, waiting = admission.in_flight, admission.waiting
+            pause = max(0.0, admission.pause_left())
+        last_success = journal.last_success
+        age = None if last_success is None else self.clock.monotonic() - last_success
+        return Snapshot(
+            in_flight=in_flight,
+            waiting=waiting,
+            slots=self.limits.max_concurrency,
+            paused_for=pause,
+            retry_budget=self.budget.tokens,
+            requests=journal.requests,
+            retries=journal.retries,
+            last_success_age=age,
+            last_error=journal.last_error,
+        )
 
     def check_open(self) -> None:
         """Check that the client has not been closed.

@@ -1,11 +1,18 @@
-"""The facts of one call, and the errors and log lines that report them."""
+"""The facts of one call, and the errors, log lines and observer's facts that report them."""
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import logging
+import sys
+import traceback
+from collections.abc import Callable
 from enum import Enum
+from typing import TypeVar
 
 from flashback_async.api import answers
+from flashback_async.api.urls import server_of, url_template
 from flashback_async.call.deadlines import Cause
 from flashback_async.clock import Clock
 from flashback_async.errors import (
@@ -18,9 +25,12 @@ from flashback_async.errors import (
     RequestTimeoutError,
     seconds,
 )
+from flashback_async.observer import AttemptEnded, CallEnded, Observer, PauseBegan
 from flashback_async.values import Attempt, NoAnswer, Request, Response, Retry, Secret
 
 logger = logging.getLogger("flashback_async")
+
+F = TypeVar("F")
 
 
 class Phase(Enum):
@@ -41,6 +51,58 @@ def outlasting_pause(pause: float) -> RateLimitError:
     return RateLimitError(text, status=429, retry_after=pause)
 
 
+class Journal:
+    """What the calls of a client have done together, and the observer that is told of it."""
+
+    def __init__(self, observer: Observer | None, base_url: str) -> None:
+        self.observer = observer
+        self.server = server_of(base_url)
+        self.requests = 0
+        self.retries = 0
+        self.last_success: float | None = None  # on the client's clock
+        self._last_error: FlashbackError | None = None
+
+    @property
+    def last_error(self) -> FlashbackError | None:
+        """A copy of the last error that ended a call."""
+        kept = self._last_error
+        return None if kept is None else _bare(kept)
+
+    @last_error.setter
+    def last_error(self, error: FlashbackError) -> None:
+        self._last_error = _bare(error)
+
+    def tell(self, method: Callable[[F], object], fact: F) -> None:
+        """Call a method of the observer, which is left out from now on if that raises."""
+        try:
+            method(fact)
+        except Exception as error:
+            self.observer = None
+            # As text, and without what it was raised in the midst of: those frames may hold the
+            # token, and a record may be kept for long.
+            trace = "".join(traceback.format_exception(error, chain=False)).rstrip()
+            text = "the observer raised, and is left out from now on: %s"
+            logger.error(text, trace)  # noqa: TRY400 - see above
+
+
+def _bare(error: FlashbackError) -> FlashbackError:
+    """Return a copy that keeps no frame alive, because it has no traceback, cause or context."""
+    copied = copy.copy(error)
+    copied.__cause__ = None
+    return copied
+
+
+def _why_cut_off(cause: Cause | None, expired: FlashbackError | None) -> str:
+    """Return the class of the error with which the exception being handled ends the call."""
+    error = sys.exception()
+    if isinstance(error, asyncio.CancelledError):
+        if cause is not None:
+            return (ClientClosedError if cause is Cause.CLOSED else DeadlineExceededError).__name__
+        if expired is not None:
+            return type(expired).__name__
+    return type(error).__name__
+
+
 class CallRecord:
     """The facts of one call, from which its errors and log lines are made."""
 
@@ -52,10 +114,11 @@ class CallRecord:
     _secret: Secret | None = None
     _request_ids: tuple[str, ...] = ()
 
-    def __init__(self, request: Request, clock: Clock, began: float) -> None:
+    def __init__(self, request: Request, clock: Clock, began: float, journal: Journal) -> None:
         self._request = request
         self._clock = clock
         self._began = began
+        self._journal = journal
 
     # The progress of the call.
 
@@ -64,18 +127,52 @@ class CallRecord:
         self.attempts += 1
         self.attempt, self._secret = attempt, secret
 
-    def withdraw_attempt(self) -> None:
-        """Record that the attempt sent nothing."""
-        self.attempts -= 1
+    def end_attempt(
+        self,
+        reply: Response | NoAnswer | None,
+        cut_off_by: Cause | None,
+        expired: FlashbackError | None,
+    ) -> None:
+        """Record how the attempt ended, unless it was withdrawn before anything was sent.
 
-    def end_attempt(self, reply: Response | NoAnswer) -> None:
-        self.phase = Phase.BACKOFF
+        ``reply`` is None if an exception cut it off, which is being handled now. A deadline or
+        ``close`` may be behind that; ``expired`` is the error of a run past its deadline.
+        """
         if isinstance(reply, NoAnswer):
+            self.phase = Phase.BACKOFF
+            if not reply.sent:
+                self.attempts -= 1
+                return
             self.last_error = reply.error
             if isinstance(reply.error, APIError) and reply.error.request_id is not None:
                 self._request_ids += (reply.error.request_id,)
-        if logger.isEnabledFor(logging.DEBUG):
-            self._log_attempt(reply)
+        elif reply is not None:
+            self.phase = Phase.BACKOFF
+        journal = self._journal
+        journal.requests += 1
+        if self.attempts > 1:
+            journal.retries += 1
+        if journal.observer is None and not logger.isEnabledFor(logging.DEBUG):
+            return
+        self._tell_attempt(reply or _why_cut_off(cut_off_by, expired))
+
+    def begin_pause(self, pause: float) -> None:
+        text = "%s: rate limited, all calls of the client pause for %.2f s"
+        self._log(logging.WARNING, text, pause)
+        observer = self._journal.observer
+        if observer is not None:
+            fact = PauseBegan(self._request.operation, pause)
+            self._journal.tell(observer.pause_began, fact)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Record the end of the call; no error means success."""
+        journal = self._journal
+        if error is None:
+            journal.last_success = self._clock.monotonic()
+        elif isinstance(error, FlashbackError):
+            journal.last_error = error
+        if journal.observer is not None or logger.isEnabledFor(logging.DEBUG):
+            self._tell_call(error)
 
     @property
     def secret(self) -> Secret:
@@ -132,10 +229,6 @@ class CallRecord:
             text = "%s: retried in %.2f s: %s"
             self._log(logging.INFO, text, wait, failure.error, error=failure.error)
 
-    def log_pause(self, pause: float) -> None:
-        text = "%s: rate limited, all calls of the client pause for %.2f s"
-        self._log(logging.WARNING, text, pause)
-
     def log_pace(self, rate: float) -> None:
         text = (
             "%s: the server throttles: all calls of the client are paced, first at %.3g requests/s"
@@ -152,15 +245,57 @@ class CallRecord:
     def log_empty_budget(self) -> None:
         self._log(logging.WARNING, "%s: retry budget empty, no call is retried for now")
 
-    def _log_attempt(self, reply: Response | NoAnswer) -> None:
-        began = self._began if self.attempt is None else self.attempt.began
-        took = self._clock.monotonic() - began
+    def _tell_attempt(self, reply: Response | NoAnswer | str) -> None:
+        """Log the end of an attempt, and tell the observer; text is the class of an error."""
+        attempt, journal = self.attempt, self._journal
+        assert attempt is not None  # noqa: S101 - one has ended
+        took = self._clock.monotonic() - attempt.began
+        # A failure may have come after the start of an answer.
+        answer = reply if isinstance(reply, Response) else attempt.head
+        error = None
         if isinstance(reply, Response):
             text = "%s: answer %d in %.3f s"
-            self._log(logging.DEBUG, text, reply.status, took, response=reply)
-        else:
+            self._log(logging.DEBUG, text, reply.status, took, response=answer)
+        elif isinstance(reply, NoAnswer):
+            error = type(reply.error).__name__
             text = "%s: failed in %.3f s: %s"
-            self._log(logging.DEBUG, text, took, reply.error, error=reply.error)
+            self._log(logging.DEBUG, text, took, reply.error, response=answer)
+        else:
+            error = reply
+            self._log(logging.DEBUG, "%s: cut off after %.3f s: %s", took, reply, response=answer)
+        if journal.observer is not None:
+            request, (address, port) = self._request, journal.server
+            fact = AttemptEnded(
+                operation=request.operation,
+                method=request.method,
+                url_template=url_template(request.target),
+                server_address=address,
+                server_port=port,
+                bucket_id=request.bucket_id,
+                attempt=self.attempts,
+                status=None if answer is None else answer.status,
+                error=error,
+                request_id=None if answer is None else self._request_id(answer),
+                elapsed=took,
+            )
+            journal.tell(journal.observer.attempt_ended, fact)
+
+    def _tell_call(self, error: BaseException | None) -> None:
+        """Log the end of the call, and tell the observer."""
+        request, observer = self._request, self._journal.observer
+        name = None if error is None else type(error).__name__
+        took = self._elapsed()
+        how = "succeeded" if name is None else f"ended with {name}"
+        ours = error if isinstance(error, FlashbackError) else None
+        text = "%s: %s after %.3f s, attempts: %d"
+        self._log(logging.DEBUG, text, how, took, self.attempts, error=ours)
+        if observer is not None:
+            fact = CallEnded(request.operation, request.bucket_id, self.attempts, name, took)
+            self._journal.tell(observer.call_ended, fact)
+
+    def _request_id(self, answer: Response) -> str | None:
+        request_id = answers.request_id(answer, self.secret)
+        return None if request_id is None else ascii(request_id)[1:-1]
 
     def _log(
         self,
@@ -177,16 +312,18 @@ class CallRecord:
         """
         if not logger.isEnabledFor(level):
             return
-        request_id = getattr(error, "request_id", None)
         if response is not None:
-            request_id = answers.request_id(response, self.secret)
+            request_id = self._request_id(response)
+        else:
+            request_id = getattr(error, "request_id", None)
+            request_id = None if request_id is None else ascii(request_id)[1:-1]
         facts = {
             "operation": self._request.operation,
             "bucket_id": self._request.bucket_id,
             "attempt": self.attempts,
             "status": getattr(response or error, "status", None),
             "elapsed": self._elapsed(),
-            "request_id": None if request_id is None else ascii(request_id)[1:-1],
+            "request_id": request_id,
         }
         path, line, function, _ = logger.findCaller(stacklevel=2)
         record = logger.makeRecord(

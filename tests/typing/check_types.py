@@ -18,6 +18,7 @@ import aiohttp
 
 from flashback_async import (
     APIError,
+    AttemptEnded,
     AuthenticationError,
     BadRequestError,
     BucketDay,
@@ -28,6 +29,7 @@ from flashback_async import (
     Cached,
     CachePolicy,
     CacheStats,
+    CallEnded,
     CertificateError,
     Change,
     ChangeKind,
@@ -48,7 +50,9 @@ from flashback_async import (
     NodeStatus,
     NodeView,
     NotFoundError,
+    Observer,
     Outcome,
+    PauseBegan,
     PermissionDeniedError,
     ProtocolError,
     RateLimitError,
@@ -58,6 +62,7 @@ from flashback_async import (
     ResponseTooLargeError,
     RetryPolicy,
     ServerError,
+    Snapshot,
     Success,
     Timeout,
     TokenFile,
@@ -139,6 +144,30 @@ async def lifetime(client: FlashbackClient) -> None:
     async with client as entered:
         assert_type(entered, FlashbackClient)
     await client.close()
+
+
+class Counter(Observer):
+    def attempt_ended(self, fact: AttemptEnded) -> None:
+        assert_type(fact.status, int | None)
+        assert_type(fact.error, str | None)
+        assert_type(fact.server_port, int)
+
+    def call_ended(self, fact: CallEnded) -> None:
+        assert_type(fact.bucket_id, str | None)
+        assert_type(fact.elapsed, float)
+
+    def pause_began(self, fact: PauseBegan) -> None:
+        assert_type(fact.seconds, float)
+
+
+def observed() -> None:
+    client = FlashbackClient("token", observer=Counter())
+    FlashbackClient("token", observer=lambda fact: None)  # type: ignore[arg-type]
+    snapshot = client.snapshot()
+    assert_type(snapshot, Snapshot)
+    assert_type(snapshot.retry_budget, int)
+    assert_type(snapshot.last_success_age, float | None)
+    assert_type(snapshot.last_error, FlashbackError | None)
 
 
 async def bucket_stats(client: FlashbackClient) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from flashback_async.call.auth import token_source
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
+from flashback_async.call.record import Journal
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import TransportError
 from flashback_async.resources.bucket_stats import BucketStatsResource
@@ -164,6 +165,7 @@ class Bench:
         base_url="https://api.test",
         make_transport=None,
         keep_clock=False,
+        observer=None,
     ):
         self.script = Script(*answers)
         given = Secret(token) if isinstance(token, str) else token
@@ -173,6 +175,7 @@ class Bench:
             tokens=self.tokens,
             limits=limits or Limits(),
             borrowed=borrowed,
+            journal=Journal(observer, base_url),
         )
         if not keep_clock:
             self.state.clock = LoopClock(share)

@@ -1189,7 +1189,7 @@ async def test_each_attempt_is_logged_with_its_facts(caplog):
     answers = [after(1, no(500, "busy\nline", x_request_id="r1")), gone()]
     async with Bench(*answers, answer(status_body(), 200, x_request_id="r2")) as bench:
         await call(bench)
-    first, second, third = records(caplog, logging.DEBUG)
+    first, second, third, end = records(caplog, logging.DEBUG)
     assert first.operation == second.operation == third.operation == "status.get"
     assert first.bucket_id == "b"
     assert [r.attempt for r in (first, second, third)] == [1, 2, 3]
@@ -1199,6 +1199,7 @@ async def test_each_attempt_is_logged_with_its_facts(caplog):
     assert "failed in 1.000 s" in first.getMessage()
     assert "failed in 0.000 s" in second.getMessage()
     assert "answer 200 in 0.000 s" in third.getMessage()
+    assert end.getMessage() == "status.get: succeeded after 1.150 s, attempts: 3"
     for record in caplog.records:
         text = record.getMessage()
         assert text.startswith("status.get: ")
