@@ -82,15 +82,21 @@ def _run(poll: _Poll, ids: Sequence[str] | None, options: Options) -> int:
         if options.verbose:
             _log_to_stderr(options.verbose)
         tally, writer = Tally(deadline), make_writer(options.form, poll.view)
+        effort = summary.Effort()
         wanted = None if ids is None else ids_of(ids)
         with naming_options(options):
             # Made outside of the event loop, because Ctrl-C must end the read of a token file.
-            client = make_client(options)
+            client = make_client(options, effort)
             run_loop(_write_all(client, poll, wanted, tally, writer, options))
         writer.finish()
         unread = isinstance(wanted, IdStream) and wanted.unread
         summary.write(
-            tally, poll.view, quiet=options.quiet, in_full=options.form == "table", unread=unread
+            tally,
+            effort,
+            poll.view,
+            quiet=options.quiet,
+            in_full=options.form == "table",
+            unread=unread,
         )
         return tally.code()
 

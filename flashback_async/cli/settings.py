@@ -12,6 +12,7 @@ from flashback_async import (
     FlashbackClient,
     InvalidArgumentError,
     Limits,
+    Observer,
     Timeout,
 )
 from flashback_async.cli.options import Options
@@ -32,7 +33,7 @@ _NAMES = {
 _SETTINGS_OF_WATCH = re.compile(r"(?:interval|fall|rise|state)\b")
 
 
-def make_client(options: Options) -> FlashbackClient:
+def make_client(options: Options, observer: Observer | None = None) -> FlashbackClient:
     """Make the client that the options and the environment describe.
 
     Raises:
@@ -48,6 +49,7 @@ def make_client(options: Options) -> FlashbackClient:
         timeout=make_timeout(options),
         limits=Limits(max_concurrency=options.concurrency, max_rate=options.max_rate),
         allow_insecure_http=options.allow_insecure_http,
+        observer=observer,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flashback_async import AttemptEnded, Observer, PauseBegan
 from flashback_async.cli import text
 from flashback_async.cli.exits import Exit, Tally
 from flashback_async.cli.messages import say
@@ -9,11 +10,32 @@ from flashback_async.cli.output import AnyView
 from flashback_async.cli.records import reason, words
 
 
-def write(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool, unread: bool) -> None:
+class Effort(Observer):
+    """The requests that a run took, as its client tells of them."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.repeated = 0
+        self.paused = 0.0  # seconds
+
+    def attempt_ended(self, fact: AttemptEnded) -> None:
+        """Count a request."""
+        self.requests += 1
+        self.repeated += fact.attempt > 1
+
+    def pause_began(self, fact: PauseBegan) -> None:
+        """Add up the pauses."""
+        self.paused += fact.seconds
+
+
+def write(
+    tally: Tally, effort: Effort, view: AnyView, *, quiet: bool, in_full: bool, unread: bool
+) -> None:
     """Write the summary.
 
     Args:
         tally: The counts of the run.
+        effort: The requests that it took.
         view: How its keys are shown.
         quiet: Write nothing about a run in which everything succeeded.
         in_full: Name what failed, because the data does not.
@@ -22,6 +44,8 @@ def write(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool, unread: bo
     code = tally.code()
     if tally.pace is not None and not (quiet and code is Exit.OK):
         say(f"the API throttled the run, at the end to {text.rate(tally.pace)}")
+    if in_full and not quiet:
+        _tell_effort(effort)
     if code is Exit.OK:
         if in_full and not quiet:
             say(f"{_asked(tally, view)} in {text.seconds(tally.deadline.elapsed)}")
@@ -32,6 +56,15 @@ def write(tally: Tally, view: AnyView, *, quiet: bool, in_full: bool, unread: bo
     if unread:
         say("standard input was not read to its end")
     say(_verdict(tally, view, code))
+
+
+def _tell_effort(effort: Effort) -> None:
+    """Tell of requests that were sent again, and of pauses, if there were any."""
+    if effort.paused:
+        say(f"the API asked for pauses of {text.seconds(effort.paused)} in all")
+    if effort.repeated:
+        requests = text.plural(effort.requests, "request")
+        say(f"{effort.repeated:,} of {requests} repeated one that had failed")
 
 
 def _asked(tally: Tally, view: AnyView) -> str:

@@ -478,3 +478,16 @@ async def test_it_works_on_the_standard_loop_as_well(tmp_path):
         env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path.cwd())])
         result = await spawned("status", "--all", env=env)
     assert (result.code, len(result.lines), result.err) == (0, 2, "")
+
+
+async def test_the_summary_tells_of_requests_that_were_sent_again_and_of_pauses():
+    async with sandbox_with_environment(buckets=3, healthy=True) as (sandbox, env):
+        sandbox.fail(sandbox.bucket_ids[0], status=503, times=1)
+        arguments = ("status", *sandbox.bucket_ids, "-o", "table")
+        repeated = await flashback(*arguments, env=env)
+        sandbox.fail(sandbox.bucket_ids[0], status=429, times=1, retry_after=1)
+        paused = await flashback(*arguments, env=env)
+        quiet = await flashback(*arguments, "-q", env=env)
+    assert "1 of 4 requests repeated one that had failed\n3 buckets in " in repeated.err
+    assert "the API asked for pauses of 1 s in all\n" in paused.err
+    assert quiet.err == ""
