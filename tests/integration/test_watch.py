@@ -48,9 +48,9 @@ async def test_requests_arrive_evenly():
             await asyncio.sleep(2)
         # A tenth of a second has a share of 10, and may have twice that when catching up.
         # Two steps of a busy machine may fall into one tenth of the clock.
-        assert received.count() >= 250
+        assert received.count() >= 100
         assert max(received.steps().values()) <= 40
-        assert len(received.steps()) >= 15
+        assert len(received.steps()) >= 10
 
 
 async def test_after_a_pause_of_the_server_there_is_no_burst():
@@ -64,9 +64,11 @@ async def test_after_a_pause_of_the_server_there_is_no_burst():
             await watch.ready()
             with sandbox.script(Fault.status(429, retry_after=2).first(1)):
                 await asyncio.sleep(1.0)
-                before = received.count()
+                before, began = received.count(), time.monotonic()
                 await asyncio.sleep(1.5)
-                assert received.count() - before <= 10 + 50
+                # Those that waited, and twice the share of the seconds since.
+                most = 10 + 2 * 50 * (time.monotonic() - began - 0.9)
+                assert received.count() - before <= most
             assert watch.stats.shifted > 0.5
             assert watch.stats.failed == 0
 
@@ -83,9 +85,9 @@ async def test_in_an_outage_few_requests_are_sent_and_afterwards_all_of_them():
             with sandbox.script(Fault.status(503)):
                 while watch.stats.failed < 100:
                     await asyncio.sleep(0.05)
-                before = received.count()
+                before, began = received.count(), time.monotonic()
                 await asyncio.sleep(2.5)
-                assert received.count() - before <= 4
+                assert received.count() - before <= time.monotonic() - began + 1.5
                 assert len([v for v in watch.view.values() if v.error is not None]) >= 90
             while any(view.error for view in watch.view.values()):
                 await asyncio.sleep(0.05)
@@ -131,21 +133,27 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def _lines_until_killed(sandbox, state, seconds, churn):
-    """Run the consumer for some seconds; return the changes that it was given."""
+async def _changes_until_killed(sandbox, state, count, churn):
+    """Run the consumer until it was given so many changes; return those that it wrote down."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", WATCHER, sandbox.base_url, sandbox.token, str(state)),
         stdout=asyncio.subprocess.PIPE,
     )
-    reading = asyncio.create_task(process.stdout.read())
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        churn()
-        await asyncio.sleep(0.1)
+    lines = []
+
+    async def read():
+        while line := await process.stdout.readline():
+            lines.append(line)
+
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(60):
+        while len(lines) < count:
+            churn()
+            await asyncio.sleep(0.1)
     process.send_signal(signal.SIGKILL)
-    lines = (await reading).decode().splitlines()
+    await reading
     await process.wait()
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 @posix
@@ -164,8 +172,10 @@ async def test_over_kills_the_changes_of_each_node_are_a_chain(kills, tmp_path):
         given = []
         for kill in range(kills):
             state = tmp_path / "state"
-            changes = await _lines_until_killed(sandbox, state, 1.5 + kill % 5 / 10, churn)
-            if given and changes:
+            changes = await _changes_until_killed(
+                sandbox, state, 3 + kill % 3 if kill else 8, churn
+            )
+            if given:
                 assert given[-1] in changes, "what was handed out and not done comes again"
             for change in changes:
                 subject = change["bucket_id"], change["ip"]
@@ -174,5 +184,4 @@ async def test_over_kills_the_changes_of_each_node_are_a_chain(kills, tmp_path):
                 assert change["before"] == told.get(subject)
                 told[subject] = change["after"]
                 given.append(change)
-        assert len(given) > 8
-        assert all(change["kind"] != "APPEARED" for change in given[8:])
+        assert [change["kind"] for change in given].count("APPEARED") == 8
