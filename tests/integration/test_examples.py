@@ -386,7 +386,7 @@ async def test_fifty_visitors_of_a_bucket_cost_one_request(
 async def test_the_first_visitor_who_leaves_takes_no_answer_from_the_others(
     sandbox: Sandbox, visitor: httpx.AsyncClient
 ) -> None:
-    sandbox.latency = 0.3
+    sandbox.latency = 0.6
     url = page_of(sandbox.bucket_ids[0])
     first = asyncio.create_task(visitor.get(url))
     await until(lambda: sandbox.requests == 1)
