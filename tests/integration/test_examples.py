@@ -350,6 +350,16 @@ async def test_one_page_shows_many_buckets_and_tells_which_failed(
     assert line.startswith("1 without an answer, the first: ServerError: 501 Not Implemented")
 
 
+async def test_a_page_is_as_old_as_its_oldest_row(
+    sandbox: Sandbox, visitor: httpx.AsyncClient
+) -> None:
+    for bucket_id in sandbox.bucket_ids:
+        await visitor.get(page_of(bucket_id))
+    page = (await overview(visitor, *sandbox.bucket_ids)).json()
+    first, second = (row["age"] for row in page["rows"])
+    assert page["oldest"] == first > second
+
+
 async def test_a_page_without_a_single_answer_has_no_age(
     sandbox: Sandbox, visitor: httpx.AsyncClient
 ) -> None:
@@ -569,6 +579,29 @@ async def test_a_backend_is_ready_although_the_bucket_of_the_probe_is_gone(
 ) -> None:
     sandbox.remove_bucket(sandbox.bucket_ids[0])
     assert await probes(visitor) == (200, 200)
+
+
+async def test_a_backend_is_ready_although_the_bucket_of_the_probe_is_not_its_own(
+    sandbox: Sandbox,
+    backend: ModuleType,
+    visitor: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backend, "READY_BUCKET", sandbox.forbidden_ids[0])
+    assert await probes(visitor) == (200, 200)
+
+
+async def test_a_backend_without_a_bucket_for_its_probe_is_not_ready_and_says_why(
+    sandbox: Sandbox,
+    backend: ModuleType,
+    visitor: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(backend, "READY_BUCKET", "")
+    assert await probes(visitor) == (200, 503)
+    assert "not ready: InvalidArgumentError: " in caplog.text
+    assert sandbox.requests == 0
 
 
 async def test_a_rejected_token_clears_what_was_kept_so_the_backend_is_not_ready(
