@@ -210,6 +210,7 @@ async def run_backend(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None
             assert fine.json()["latency_ms"] > 0
             whole = await visitor.get(f"/buckets/{sandbox.bucket_ids[0]}/status")
             assert from_json(BucketStatus, whole.text).bucket_id == sandbox.bucket_ids[0]
+            assert int(whole.headers["age"]) >= 0
             forbidden = await visitor.get(f"/buckets/{sandbox.forbidden_ids[0]}/slowest")
             assert (forbidden.status_code, forbidden.json()["detail"]) == (
                 404,
@@ -221,7 +222,10 @@ async def run_backend(path: Path, sandbox: Sandbox, env: dict[str, str]) -> None
             assert throttled.headers["retry-after"] == "50"
             page = await visitor.get("/overview", params={"bucket_id": sandbox.bucket_ids[:2]})
             assert page.status_code == 200
-            assert page.json() == {"buckets": [], "no_answer": list(sandbox.bucket_ids[:2])}
+            told = page.json()
+            assert told["buckets"] == [whole.json()]
+            assert told["oldest"] >= 0
+            assert told["no_answer"] == [sandbox.bucket_ids[1]]
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
@@ -398,6 +402,11 @@ def test_the_index_of_the_readme_names_every_page() -> None:
         "429",
         "web",
         "FastAPI",
+        "Litestar",
+        "cache",
+        "tenant",
+        "readiness",
+        "outage",
         "Pydantic",
         "OpenAPI",
         "proxy",
@@ -471,6 +480,10 @@ def test_the_defaults_shown_are_the_defaults() -> None:
     assert shown
     told = {name: float(value) for name, value in re.findall(r"(\w+)=(\d+)", shown[1])}
     assert told == attrs.asdict(flashback_async.Timeout())
+    policy = attrs.asdict(flashback_async.CachePolicy())
+    table = section("docs/web.md", "## Answer pages from a cache")
+    defaults = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", table, re.MULTILINE)
+    assert {name: float(value.replace(",", "")) for name, value in defaults} == policy
     most = flashback_async.Limits().max_concurrency
     assert f"`Limits.max_concurrency` ({most})" in TEXTS["docs/bulk.md"]
 
