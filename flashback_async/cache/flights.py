@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeAlias
 from flashback_async.cache.shelf import Place
 from flashback_async.clock import Clock
 
+_LOOK_AGAIN = 0.01  # seconds between two looks at what a pause holds up
+
 Answers: TypeAlias = dict[Place, Any]  # each a value or a FlashbackError
 
 
@@ -46,6 +48,10 @@ class Flight:
         """Add one who waits."""
         self._waits.add(wait)
 
+    def is_held_up(self, pauses: Pauses) -> bool:
+        """Return whether the request has not left yet, or waits to be repeated."""
+        return self._task is not None and pauses.hold_up(self._task)
+
     @property
     def is_waited_for(self) -> bool:
         """Whether a look-up waits for it."""
@@ -68,6 +74,10 @@ class Pauses(Protocol):
     def left(self) -> float:
         """Return the seconds until the API's pause is over; 0 or less if there is none."""
 
+    def hold_up(self, task: asyncio.Task[None]) -> bool:
+        """Return whether the call of a task waits to be admitted."""
+        ...
+
     def watch(self, began: Callable[[], object]) -> None:
         """Call a function whenever a pause begins or is extended."""
 
@@ -79,7 +89,8 @@ class Wait:
     """One call that waits for some flights, until its deadline or a pause that outlasts it."""
 
     def __init__(self, flights: set[Flight], ends: float | None, clock: Clock) -> None:
-        self.outlasted_by: float | None = None  # seconds of a pause
+        self.outlasted_by = 0.0  # seconds of a pause
+        self.held_up: set[Flight] = set()  # those that wait for its end
         self._flights = flights
         self._left = {flight for flight in flights if not flight.has_landed}
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,20 +114,36 @@ class Wait:
             await self._woken
             return
 
-        def look_at_pause() -> None:
-            pause = pauses.left()
-            if pause > 0 and self._clock.monotonic() + pause > ends:
-                self.outlasted_by = pause
-                self._wake()
+        clock = self._clock
+        timers = [clock.call_later(ends - clock.monotonic(), self._wake)]
 
-        timer = self._clock.call_later(ends - self._clock.monotonic(), self._wake)
-        pauses.watch(look_at_pause)
+        def look_at_pause() -> None:
+            """Stop to wait for what the pause holds up longer than that; the rest may answer."""
+            pause = pauses.left()
+            if self._woken.done() or pause <= 0 or clock.monotonic() + pause <= ends:
+                return
+            self.outlasted_by = pause
+            self.held_up = {flight for flight in self._left if flight.is_held_up(pauses)}
+            if self.held_up == self._left:
+                self._wake()
+            else:
+                look_soon()
+
+        def look_soon() -> None:
+            # The request whose answer asks for a pause begins to wait for its end a moment later.
+            for timer in timers[1:]:
+                timer.cancel()
+            timers[1:] = [clock.call_later(_LOOK_AGAIN, look_at_pause)]
+
+        pauses.watch(look_soon)
         try:
-            look_at_pause()
+            if pauses.left() > 0:
+                look_soon()
             await self._woken
         finally:
-            timer.cancel()
-            pauses.unwatch(look_at_pause)
+            for timer in timers:
+                timer.cancel()
+            pauses.unwatch(look_soon)
 
     def _wake(self) -> None:
         if not self._woken.done():

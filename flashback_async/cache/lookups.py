@@ -11,31 +11,17 @@ from attrs import define
 
 from flashback_async.cache.facts import Cached, CacheStats
 from flashback_async.cache.flights import Answers, Flight, Pauses, Wait
-from flashback_async.cache.shelf import Entry, Place, Shelf, Verdict
+from flashback_async.cache.shelf import Entry, Place, Shelf, Verdict, is_soft
 from flashback_async.clock import Clock
 from flashback_async.config import CachePolicy
 from flashback_async.errors import (
     AuthenticationError,
     DeadlineExceededError,
-    DecodeError,
     FlashbackError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
-    ServerError,
-    TokenProviderError,
-    TransportError,
     seconds,
-)
-
-# Failures after which an old value is better than none.
-_SOFT = (
-    TransportError,
-    ServerError,
-    RateLimitError,
-    DeadlineExceededError,
-    DecodeError,
-    TokenProviderError,
 )
 
 Result: TypeAlias = Cached[Any] | FlashbackError
@@ -140,7 +126,7 @@ class Lookups:
         """Return a value or an error for each place; ``plan`` makes requests for those missing."""
         self.check()
         ends = None if deadline is None else self.clock.monotonic() + deadline
-        results: dict[Place, Result] = {}
+        served: dict[Place, Entry] = {}
         waited_for: dict[Place, Flight] = {}
         to_ask: list[Place] = []
         to_refresh: list[Place] = []
@@ -148,7 +134,8 @@ class Lookups:
         for place, entry in old.items():
             verdict = Verdict.ASK if entry is None else self.shelf.judge(entry, self._now())
             if entry is not None and verdict is not Verdict.ASK:
-                results[place] = self._serve(place, entry, verdict)
+                served[place] = entry
+                self._count(place, verdict)
                 if verdict is Verdict.REFRESH and place not in self._flights:
                     to_refresh.append(place)
             elif (flight := self._flights.get(place)) is not None:
@@ -159,11 +146,14 @@ class Lookups:
                 to_ask.append(place)
         self._begin(to_refresh, plan, is_refresh=True)
         waited_for |= self._begin(to_ask, plan, is_refresh=False)
+        found: dict[Place, Result] = {}
         if waited_for:
+            began = self._now()
             wait = await self._wait_for(set(waited_for.values()), ends)
             for place, flight in waited_for.items():
-                results[place] = self._result(place, flight, old[place], wait, deadline)
-        return results
+                found[place] = self._result(place, flight, old[place], wait, began)
+        # Ages are those of the end.
+        return found | {place: self._serve(entry) for place, entry in served.items()}
 
     def forget(self, is_about: Callable[[Place], bool]) -> None:
         """Drop what is known of some places, and do not keep what is under way for them."""
@@ -180,13 +170,16 @@ class Lookups:
     def _now(self) -> float:
         return self.clock.monotonic()
 
-    def _serve(self, place: Place, entry: Entry, verdict: Verdict) -> Result:
-        """Return a kept value, or a kept 404."""
+    def _count(self, place: Place, verdict: Verdict) -> None:
+        """Record that a kept value is used."""
         self.shelf.entries.move_to_end(place)
         if verdict is Verdict.HIT:
             self.counts.hits += 1
         else:
             self.counts.stale_hits += 1
+
+    def _serve(self, entry: Entry) -> Result:
+        """Return a kept value, or a kept 404."""
         if isinstance(entry.value, NotFoundError):
             return copy.copy(entry.value)
         return self._cached(entry, entry.error)
@@ -275,7 +268,7 @@ class Lookups:
                 flight.cancel()
 
     def _result(
-        self, place: Place, flight: Flight, old: Entry | None, wait: Wait, deadline: float | None
+        self, place: Place, flight: Flight, old: Entry | None, wait: Wait, began: float
     ) -> Result:
         """Return the answer of a flight, or the old value if a failure permits that."""
         if flight.bug is not None:
@@ -284,17 +277,23 @@ class Lookups:
             answer = flight.answers[place]
             if not isinstance(answer, FlashbackError):
                 return self._cached(Entry(answer, flight.landed_at), None)
-        elif wait.outlasted_by is not None:
-            answer = _outlasted(wait.outlasted_by)
         else:
-            answer = DeadlineExceededError(f"the deadline of {seconds(deadline or 0.0)} passed")
+            answer = self._given_up(flight, wait, began)
         error: FlashbackError = answer
-        if old is None or not isinstance(error, _SOFT):
+        # A value that was forgotten meanwhile is not served any more.
+        if old is None or self.shelf.entries.get(place) is not old or not is_soft(error):
             return copy.copy(error)
         survives = self.shelf.survives_errors(old, self._now())
         return self._cached(old, error) if survives else copy.copy(error)
 
-
-def _outlasted(pause: float) -> RateLimitError:
-    text = f"the server asked for a pause of another {pause:.2f} s, longer than the deadline"
-    return RateLimitError(text, status=429, retry_after=pause)
+    def _given_up(self, flight: Flight, wait: Wait, began: float) -> FlashbackError:
+        """Return why a call did not wait for a flight any longer."""
+        elapsed = self._now() - began
+        if flight in wait.held_up:
+            pause = wait.outlasted_by
+            text = (
+                f"the server asked for a pause of another {pause:.2f} s, longer than the deadline"
+            )
+            return RateLimitError(text, status=429, retry_after=pause, elapsed=elapsed)
+        text = f"the deadline of {seconds(elapsed)} passed"
+        return DeadlineExceededError(text, attempts=1, elapsed=elapsed)

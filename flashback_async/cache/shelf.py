@@ -10,12 +10,32 @@ from typing import Any, TypeAlias
 from attrs import define
 
 from flashback_async.config import CachePolicy
-from flashback_async.errors import FlashbackError, NotFoundError
+from flashback_async.errors import (
+    DeadlineExceededError,
+    DecodeError,
+    FlashbackError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    TokenProviderError,
+    TransportError,
+)
 
 # A resource's name, and a key of it.
 Place: TypeAlias = tuple[str, Hashable]
 
 _FIRST_REST, _LONGEST_REST = 5.0, 60.0  # seconds without a request, after failed ones
+
+
+# Failures after which an old value is better than none.
+_SOFT = (
+    TransportError,
+    ServerError,
+    RateLimitError,
+    DeadlineExceededError,
+    DecodeError,
+    TokenProviderError,
+)
 
 
 class Verdict(Enum):
@@ -61,7 +81,8 @@ class Shelf:
         rests = now < entry.rests_until
         if age < policy.fresh + policy.stale:
             return Verdict.REST if rests else Verdict.REFRESH
-        return Verdict.REST if rests and self.survives_errors(entry, now) else Verdict.ASK
+        rests = rests and is_soft(entry.error) and self.survives_errors(entry, now)
+        return Verdict.REST if rests else Verdict.ASK
 
     def survives_errors(self, entry: Entry, now: float) -> bool:
         """Return whether a value may still be served because there is no newer one."""
@@ -96,3 +117,8 @@ class Shelf:
         """Drop the entries of some places."""
         for place in [place for place in self.entries if is_about(place)]:
             del self.entries[place]
+
+
+def is_soft(error: FlashbackError | None) -> bool:
+    """Return whether an old value is better than this error."""
+    return isinstance(error, _SOFT)

@@ -27,7 +27,7 @@ class Admission:
     def __init__(self, most: int, max_rate: float | None, clock: Clock) -> None:
         self.pace = Pace(max_rate)
         self.active = 0  # slots that are taken
-        self.waiting = 0  # calls in ``enter``
+        self.held_up: set[asyncio.Task[object] | None] = set()  # the tasks in ``enter``
         self._early = 0  # slots that calls in ``enter`` hold already
         self._most = most
         self._clock = clock
@@ -96,7 +96,8 @@ class Admission:
         Return False, without a slot, if the server's pause outlasts ``patience``: the seconds
         that the call can still wait.
         """
-        self.waiting += 1
+        task = asyncio.current_task()
+        self.held_up.add(task)
         try:
             while True:
                 while (pause := self.pause_left()) > 0:
@@ -106,7 +107,7 @@ class Admission:
                 if await self._enter_now():
                     return True
         finally:
-            self.waiting -= 1
+            self.held_up.discard(task)
 
     async def _enter_now(self) -> bool:
         """Take a slot, and wait for a turn; return whether no pause began meanwhile."""

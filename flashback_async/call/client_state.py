@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from flashback_async.call.auth import TokenSource
@@ -51,7 +52,7 @@ class ClientState:
             in_flight, waiting, pause = 0, 0, 0.0
         else:
             admission = loop_state.admission
-            in_flight, waiting = admission.in_flight, admission.waiting
+            in_flight, waiting = admission.in_flight, len(admission.held_up)
             pause = max(0.0, admission.pause_left())
         last_success = journal.last_success
         age = None if last_success is None else self.clock.monotonic() - last_success
@@ -133,6 +134,10 @@ class Pauses:
     def left(self) -> float:
         """Return the seconds until the pause is over; 0 or less if there is none."""
         return self._state.current_loop_state().admission.pause_left()
+
+    def hold_up(self, task: asyncio.Task[None]) -> bool:
+        """Return whether the call of a task waits to be admitted."""
+        return task in self._state.current_loop_state().admission.held_up
 
     def watch(self, began: Callable[[], object]) -> None:
         """Call a function whenever a pause begins or is extended."""

@@ -45,6 +45,11 @@ class CachedNodeStats(Reads[BucketDay, list[DailyNodeStats]]):
         Raises:
             FlashbackError: As in ``client.node_stats.get``, if there is no old value to serve.
         """
+        if type(day) is date:
+            place = ("node_stats", BucketDay(bucket_id, day))
+            value: list[DailyNodeStats] | None = self._lookups.fresh(place)
+            if value is not None:
+                return list(value)
         return (await self.lookup(bucket_id, day)).value
 
     async def lookup(

@@ -35,6 +35,7 @@ class Reads(ABC, Generic[K, V]):
         results = await self._lookups.look_up([place], self._plan)
         result = self._own(results[place])
         if isinstance(result, FlashbackError):
+            name_call(result, f"{self._name}.get", getattr(key, "bucket_id", key))
             raise result.with_traceback(None)
         return result
 
@@ -65,8 +66,7 @@ class Reads(ABC, Generic[K, V]):
     def _outcome(self, index: int, key: K, result: Result, elapsed: float) -> Outcome[K, Cached[V]]:
         own = self._own(result)
         if isinstance(own, FlashbackError):
-            if own.operation is None:
-                name_call(own, f"{self._name}.get", getattr(key, "bucket_id", key))
+            name_call(own, f"{self._name}.get", getattr(key, "bucket_id", key))
             return Failure(index, key, own.with_traceback(None), elapsed)
         return Success(index, key, own, elapsed)
 

@@ -163,6 +163,18 @@ async def test_failed_refreshes_are_made_less_and_less_often(made):
     assert (await cache.status.lookup("a")).error is None
 
 
+async def test_a_refusal_is_no_reason_to_serve_what_is_too_old(made):
+    api, cache, _ = made(policy={"stale": 0})
+    await cache.status.get("a")
+    await sleep(11)
+    api.broken = no(400)
+    for _ in range(5):
+        with pytest.raises(Exception, match="400"):
+            await cache.status.get("a")
+        await sleep(1)
+    assert len(api.asked) == 6
+
+
 async def test_past_stale_if_error_the_error_comes_out(made):
     api, cache, _ = made()
     await cache.status.get("a")
@@ -302,6 +314,26 @@ async def test_a_request_runs_in_no_callers_context(made):
 # Many keys.
 
 
+async def test_the_age_of_each_row_is_that_of_the_end(made):
+    api, cache, _ = made(policy={"fresh": 1})
+    await cache.status.get("a")
+    await sleep(0.5)
+    api.latency = 0.8
+    report = await cache.status.lookup_many(["a", "slow"])
+    assert report[0].value.age == pytest.approx(1.3, abs=0.01)
+    assert report[0].value.stale
+    assert report[1].value.age == 0
+
+
+async def test_errors_of_lists_name_the_call_and_the_bucket_of_each_reader(made):
+    _api, cache, _ = made()
+    report = await cache.bucket_stats.get_many(["gone", "a"])
+    with pytest.raises(NotFoundError) as caught:
+        await cache.bucket_stats.get("gone")
+    for error in (report.failed["gone"], caught.value):
+        assert (error.operation, error.bucket_id) == ("bucket_stats.get", "gone")
+
+
 async def test_a_page_joins_what_is_under_way_and_asks_for_the_rest(made):
     api, cache, _ = made()
     await cache.status.get("a")
@@ -387,7 +419,9 @@ async def test_a_page_that_cannot_wait_has_old_values_and_the_requests_go_on(mad
     assert isinstance(report[0].value.error, DeadlineExceededError)
     assert report[0].value.stale
     assert isinstance(report.failed["b"], DeadlineExceededError)
-    assert report.failed["b"].bucket_id == "b"
+    error = report.failed["b"]
+    assert (error.operation, error.bucket_id, error.attempts) == ("status.get", "b", 1)
+    assert error.elapsed == pytest.approx(1)
     await sleep(3)
     assert len(api.asked) == 3
     assert not (await cache.status.lookup("a")).stale
@@ -413,6 +447,29 @@ async def test_a_page_does_not_wait_for_a_pause_that_outlasts_it(made):
     assert isinstance(later.failed["c"], RateLimitError)
     assert await cache.status.get("b")  # which goes on, for the longest Timeout.total
     assert now() - began == pytest.approx(10, abs=0.1)
+
+
+async def test_a_pause_does_not_end_the_wait_for_requests_that_have_left(made):
+    _, cache, bench = made(retry=RetryPolicy())
+    await cache.status.get("old")
+    await sleep(100)
+
+    async def reply(request, attempt):
+        if request.bucket_id == "b5":
+            await sleep(0.1)
+            return no(429, retry_after=20)
+        await sleep(0.5)
+        return answer(status_body(request.bucket_id))
+
+    bench.script.answers = [reply]
+    keys = [f"b{n}" for n in range(20)]
+    began = now()
+    report = await cache.status.lookup_many([*keys, "old"], deadline=2)
+    assert now() - began == pytest.approx(0.5, abs=0.05)
+    assert list(report.failed) == ["b5"]
+    assert isinstance(report.failed["b5"], RateLimitError)
+    assert not report[20].value.stale
+    assert cache.stats.in_flight == 1
 
 
 async def test_a_request_is_one_call_with_one_total_time(made):
@@ -452,6 +509,27 @@ async def test_those_who_wait_while_it_is_forgotten_get_an_answer_that_is_not_ke
     assert cache.stats.entries == 0
     await later
     assert cache.stats.entries == 1
+
+
+@pytest.mark.parametrize("how", ["forget", "clear", "rejected"])
+async def test_what_was_forgotten_while_a_newer_value_was_waited_for_is_not_served(made, how):
+    api, cache, _ = made()
+    await cache.status.get("a")
+    await sleep(100)
+    api.latency, api.broken = 2, no(503)
+    waiting = asyncio.create_task(cache.status.get("a"))
+    await sleep(1)
+    if how == "forget":
+        cache.forget("a")
+    elif how == "clear":
+        cache.clear()
+    else:
+        api.latency, api.broken = 0.1, no(401)
+        with pytest.raises(AuthenticationError):
+            await cache.status.get("b")
+        api.broken = no(503)
+    with pytest.raises(ServerError):
+        await waiting
 
 
 async def test_what_was_used_least_recently_goes_and_what_is_under_way_stays(made):
