@@ -24,7 +24,9 @@ from tests.integration.command import (
 
 QUICK = ("--interval", "0.1")
 STOPS = pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"]
+    "number",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM],
+    ids=["Ctrl-C", "SIGTERM"],
 )
 
 
@@ -225,6 +227,7 @@ async def test_what_was_not_written_before_a_kill_comes_again(tmp_path):
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_a_second_watch_goes_on_where_the_first_one_stopped(tmp_path):
     state = ("--state", str(tmp_path / "watch.state"))
     async with sandbox_with_environment(buckets=1, nodes=1, healthy=True) as (sandbox, env):
@@ -412,6 +415,7 @@ async def test_on_a_terminal_a_table_shows_what_is_not_online_now(number):
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_the_table_is_never_larger_than_the_screen_and_counts_what_is_left_out():
     async with sandbox_with_environment(buckets=30, nodes=3, healthy=True) as (sandbox, env):
         for bucket_id in sandbox.bucket_ids:
@@ -433,6 +437,7 @@ async def test_the_table_is_never_larger_than_the_screen_and_counts_what_is_left
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_a_bucket_that_cannot_be_asked_is_unknown_in_the_table():
     async with (
         sandbox_with_environment(buckets=3, nodes=1, healthy=True) as (sandbox, env),
@@ -448,6 +453,7 @@ async def test_a_bucket_that_cannot_be_asked_is_unknown_in_the_table():
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_warnings_are_part_of_the_table_or_go_where_standard_error_goes():
     async with sandbox_with_environment(buckets=1, nodes=1) as (sandbox, env):
         with sandbox.script(Fault.status(500).first(3)):
@@ -465,6 +471,7 @@ async def test_warnings_are_part_of_the_table_or_go_where_standard_error_goes():
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_a_rejected_token_is_one_line_on_a_terminal_too():
     async with sandbox_with_environment(buckets=1) as (_, env):
         wrong = env | {"FLASHBACK_TOKEN": "wrong-token"}
@@ -490,6 +497,7 @@ async def test_a_terminal_that_can_do_nothing_gets_a_line_for_each_change(term):
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_it_can_be_stopped_while_the_terminal_is_held():
     import termios
 

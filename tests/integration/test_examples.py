@@ -176,7 +176,10 @@ FOR_OUTAGES = CachePolicy(fresh=1e-6, stale=0.0, stale_if_error=3600.0)
 NOTHING_KEPT = CachePolicy(fresh=1e-6, stale=0.0, stale_if_error=0.0, not_found=0.0)
 
 
-@pytest.fixture(params=[fastapi_app, litestar_app, aiohttp_app], ids=lambda module: module.__name__)
+OTHERS = [pytest.param(app, marks=pytest.mark.slow) for app in (litestar_app, aiohttp_app)]
+
+
+@pytest.fixture(params=[fastapi_app, *OTHERS], ids=lambda module: module.__name__)
 def backend(
     request: pytest.FixtureRequest, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> ModuleType:
@@ -646,8 +649,12 @@ async def test_a_refresh_under_way_does_not_outlive_the_backend(
     ("arguments", "settings"),
     [
         (["-m", "uvicorn", "--app-dir", "examples", "--port", "0", "fastapi_app:app"], {}),
-        (["-m", "uvicorn", "--app-dir", "examples", "--port", "0", "litestar_app:app"], {}),
-        (["examples/aiohttp_app.py"], {"PORT": "0"}),
+        pytest.param(
+            ["-m", "uvicorn", "--app-dir", "examples", "--port", "0", "litestar_app:app"],
+            {},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["examples/aiohttp_app.py"], {"PORT": "0"}, marks=pytest.mark.slow),
     ],
     ids=["fastapi", "litestar", "aiohttp"],
 )

@@ -73,6 +73,7 @@ async def test_after_a_pause_of_the_server_there_is_no_burst():
             assert watch.stats.failed == 0
 
 
+@pytest.mark.slow
 async def test_in_an_outage_few_requests_are_sent_and_afterwards_all_of_them():
     timeout = Timeout(total=1.0, attempt=0.5, connect=0.5)
     async with (
@@ -157,8 +158,8 @@ async def _changes_until_killed(sandbox, state, count, churn):
 
 
 @posix
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
-async def test_over_kills_the_changes_of_each_node_are_a_chain(kills, tmp_path):
+@pytest.mark.slow
+async def test_over_kills_the_changes_of_each_node_are_a_chain(tmp_path):
     async with Sandbox(buckets=4, nodes=2, healthy=True) as sandbox:
         turns = iter(range(10**9))
         states = ("OFFLINE", "ONLINE", "DISCONNECTED")
@@ -170,7 +171,7 @@ async def test_over_kills_the_changes_of_each_node_are_a_chain(kills, tmp_path):
 
         told = {}
         given = []
-        for kill in range(kills):
+        for kill in range(10):
             state = tmp_path / "state"
             changes = await _changes_until_killed(
                 sandbox, state, 3 + kill % 3 if kill else 8, churn
