@@ -84,4 +84,5 @@ class Caller:
         try:
             raise failure.with_traceback(None)
         finally:
-            del failure  # its traceback refers to this frame, which would keep it alive
+            # Its traceback refers to this frame, which would keep both alive.
+            del failure, call

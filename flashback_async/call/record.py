@@ -76,7 +76,7 @@ class Journal:
         """Call a method of the observer, which is left out from now on if that raises."""
         try:
             method(fact)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # the client cancels no observer
             self.observer = None
             # As text, and without what it was raised in the midst of: those frames may hold the
             # token, and a record may be kept for long.
@@ -255,14 +255,15 @@ class CallRecord:
         error = None
         if isinstance(reply, Response):
             text = "%s: answer %d in %.3f s"
-            self._log(logging.DEBUG, text, reply.status, took, response=answer)
+            self._log(logging.DEBUG, text, reply.status, took, response=answer, elapsed=took)
         elif isinstance(reply, NoAnswer):
             error = type(reply.error).__name__
             text = "%s: failed in %.3f s: %s"
-            self._log(logging.DEBUG, text, took, reply.error, response=answer)
+            self._log(logging.DEBUG, text, took, reply.error, response=answer, elapsed=took)
         else:
             error = reply
-            self._log(logging.DEBUG, "%s: cut off after %.3f s: %s", took, reply, response=answer)
+            text = "%s: cut off after %.3f s: %s"
+            self._log(logging.DEBUG, text, took, reply, response=answer, elapsed=took)
         if journal.observer is not None:
             request, (address, port) = self._request, journal.server
             fact = AttemptEnded(
@@ -304,8 +305,11 @@ class CallRecord:
         *values: object,
         error: FlashbackError | None = None,
         response: Response | None = None,
+        elapsed: float | None = None,
     ) -> None:
         """Log a line that begins with the operation; the record carries the facts.
+
+        ``elapsed`` is by default that of the call.
 
         They are not passed as ``extra``, which raises KeyError for a name that the application's
         record factory has set.
@@ -322,7 +326,7 @@ class CallRecord:
             "bucket_id": self._request.bucket_id,
             "attempt": self.attempts,
             "status": getattr(response or error, "status", None),
-            "elapsed": self._elapsed(),
+            "elapsed": self._elapsed() if elapsed is None else elapsed,
             "request_id": request_id,
         }
         path, line, function, _ = logger.findCaller(stacklevel=2)

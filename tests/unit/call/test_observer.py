@@ -6,7 +6,7 @@ import gc
 import logging
 import re
 import weakref
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import attrs
 import pytest
@@ -292,7 +292,7 @@ async def test_a_call_that_is_cancelled_as_it_waits_made_no_attempt(log):
         await turns()
         assert witness.attempts == []
         assert witness.calls == [(0, "CancelledError")]
-    await asyncio.wait(tasks)
+    await asyncio.gather(*tasks, return_exceptions=True)
     assert witness.attempts == [(1, None, "ClientClosedError")]
     assert witness.calls == [(0, "CancelledError"), (1, "ClientClosedError")]
     assert from_log(log) == from_facts(witness.told)
@@ -412,6 +412,50 @@ async def test_an_observer_that_raises_changes_no_result_and_is_left_out(method,
     assert "the observer raised, and is left out from now on" in line.getMessage()
     assert "ValueError: out of order" in line.getMessage()
     assert line.exc_info is None
+
+
+async def test_an_observer_that_raises_a_cancellation_changes_no_result(log):
+    witness = Witness()
+
+    def fail(fact):
+        raise asyncio.CancelledError
+
+    witness.attempt_ended = fail
+    async with Bench(OK, observer=witness) as bench:
+        assert await bench.status.get("b")
+        await bench.status.get_many(["b", "c"])
+    assert [record.levelno for record in log].count(logging.ERROR) == 1
+
+
+async def test_log_and_facts_agree_on_the_seconds_of_each_attempt(log):
+    witness = Witness()
+    async with Bench(no(503), no(503), OK, observer=witness, share=1.0) as bench:
+        await bench.status.get("b")
+    logged = [
+        record.flashback["elapsed"]
+        for record in log
+        if "answer" in record.msg or "failed in" in record.msg
+    ]
+    assert logged == [fact.elapsed for fact in witness.of(AttemptEnded)]
+
+
+async def test_a_failed_call_keeps_nothing_of_its_caller_alive():
+    class Big:
+        pass
+
+    async def visit(status):
+        big = Big()
+        with suppress(NotFoundError):
+            await status.get("b")
+        return weakref.ref(big)
+
+    async with Bench(no(404)) as bench:
+        gc.collect()
+        gc.disable()
+        try:
+            assert (await visit(bench.status))() is None
+        finally:
+            gc.enable()
 
 
 async def test_an_observer_that_raises_in_a_cancelled_attempt_leaves_the_cancellation(log):
