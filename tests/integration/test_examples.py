@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import re
 import signal
 import socket
@@ -411,6 +412,31 @@ async def test_the_first_visitor_who_leaves_takes_no_answer_from_the_others(
     told = [answer.status_code for answer in answers[1:] if isinstance(answer, httpx.Response)]
     assert told == [200] * 49
     assert sandbox.requests == 1
+
+
+@pytest.mark.slow
+async def test_a_busy_backend_asks_for_each_bucket_once_and_outlives_its_api(
+    visitor_of: Visitors,
+) -> None:
+    at_once = asyncio.Semaphore(50)
+    async with (
+        Sandbox(100, rate_limit=300, latency=0.02) as busy,
+        visitor_of(busy.token, busy.base_url) as visitor,
+    ):
+
+        async def failed_rows() -> list[str]:
+            async def view(number: int) -> list[str]:
+                async with at_once:
+                    page = random.Random(number).sample(busy.bucket_ids, 20)
+                    answer = await overview(visitor, *page)
+                    return [row["error"] for row in answer.json()["rows"] if row["error"]]
+
+            return [row for rows in await asyncio.gather(*map(view, range(200))) for row in rows]
+
+        assert await failed_rows() == []
+        assert busy.requests <= 100 + 64
+        await busy.close()
+        assert await failed_rows() == []
 
 
 # Errors.
