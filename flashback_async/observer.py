@@ -48,7 +48,8 @@ class CallEnded:
     """The end of one call, after all of its attempts.
 
     A call that is refused at once, for its arguments or because the client is closed, is none. In
-    a bulk run, each request with its retries is a call, also one that asks for many buckets.
+    a bulk run, each request with its retries is a call, also one that asks for many buckets. So is
+    each request of ``bucket_stats.list`` for more ids than fit into one.
 
     Attributes:
         operation: The call, such as ``"status.get"``.
