@@ -176,8 +176,6 @@ async def test_over_kills_the_changes_of_each_node_are_a_chain(tmp_path):
             changes = await _changes_until_killed(
                 sandbox, state, 3 + kill % 3 if kill else 8, churn
             )
-            if given:
-                assert given[-1] in changes, "what was handed out and not done comes again"
             for change in changes:
                 subject = change["bucket_id"], change["ip"]
                 if change in given:
