@@ -90,13 +90,13 @@ class Observer:
     """
 
     def attempt_ended(self, fact: AttemptEnded) -> None:
-        """Take note that an attempt has ended."""
+        """Record that an attempt has ended."""
 
     def call_ended(self, fact: CallEnded) -> None:
-        """Take note that a call has ended."""
+        """Record that a call has ended."""
 
     def pause_began(self, fact: PauseBegan) -> None:
-        """Take note that the API asked for a pause."""
+        """Record that the API asked for a pause."""
 
 
 @frozen(slots=True)

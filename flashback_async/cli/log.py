@@ -22,7 +22,7 @@ Tell = Callable[[str], object]
 
 @contextmanager
 def log_lines(options: Options, tell: Tell) -> Iterator[None]:
-    """Tell what the package logs, a line each: warnings, or what the options ask for."""
+    """Write what the package logs, a line each: warnings, or what the options ask for."""
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     level = logging.ERROR if options.quiet else levels[min(options.verbose, 2)]
     logger, handler = logging.getLogger("flashback_async"), _Handler(tell)

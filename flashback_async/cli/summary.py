@@ -59,7 +59,7 @@ def write(
 
 
 def _tell_effort(effort: Effort) -> None:
-    """Tell of requests that were sent again, and of pauses, if there were any."""
+    """Write how many requests were sent again, and how long pauses were, if there were any."""
     if effort.paused:
         say(f"the API asked for pauses of {text.seconds(effort.paused)} in all")
     if effort.repeated:

@@ -37,7 +37,7 @@ def command_of(arguments: Sequence[str] | None) -> str:
 
 
 def interrupted(arguments: Sequence[str] | None) -> int:
-    """Say that Ctrl-C or SIGTERM has ended a command early; return its exit code."""
+    """Report that Ctrl-C or SIGTERM has ended a command early; return its exit code."""
     match command_of(arguments):
         case "check":
             return give(Verdict.UNKNOWN, "interrupted")

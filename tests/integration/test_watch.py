@@ -117,18 +117,21 @@ async def test_skip_waits_moves_the_steps_of_a_watch():
     assert time.monotonic() - began < 60  # and not hours
 
 
-# A consumer that writes down what it is given, is slow to finish it, and is killed.
+# A consumer that writes down what it is given, and is killed while it handles the last of them.
+# Before that it waits until the file knows what was done, so that little of it comes again.
 WATCHER = """
 import asyncio, sys
 from flashback_async import FlashbackClient, to_json
 
-async def main(url, token, state):
+async def main(url, token, state, count):
+    left = int(count)
     async with FlashbackClient(token, base_url=url) as client:
         options = dict(interval=0.2, fall=1, rise=1, refresh=0.5, state=state)
         async with client.status.watch(**options) as watch:
             async for change in watch:
                 print(to_json(change), flush=True)
-                await asyncio.sleep(0.05)
+                left -= 1
+                await asyncio.sleep({1: 1.5, 0: 3600}.get(left, 0.05))
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -137,7 +140,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def _changes_until_killed(sandbox, state, count, churn):
     """Run the consumer until it was given so many changes; return those that it wrote down."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", WATCHER, sandbox.base_url, sandbox.token, str(state)),
+        *(sys.executable, "-c", WATCHER, sandbox.base_url, sandbox.token, str(state), str(count)),
         stdout=asyncio.subprocess.PIPE,
     )
     lines = []
@@ -171,11 +174,15 @@ async def test_over_kills_the_changes_of_each_node_are_a_chain(tmp_path):
 
         told = {}
         given = []
+        last = None
         for kill in range(10):
             state = tmp_path / "state"
             changes = await _changes_until_killed(
                 sandbox, state, 3 + kill % 3 if kill else 8, churn
             )
+            if last is not None:
+                assert last in changes, "what was handed out and not done comes again"
+            last = changes[-1]
             for change in changes:
                 subject = change["bucket_id"], change["ip"]
                 if change in given:
