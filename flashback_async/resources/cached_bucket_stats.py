@@ -9,13 +9,12 @@ from typing import cast
 
 from attrs import evolve
 
-from flashback_async.api.urls import check_bucket_id
 from flashback_async.bulk.report import Report
 from flashback_async.cache.facts import Cached
 from flashback_async.cache.flights import Answers
 from flashback_async.cache.lookups import Lookups, Question
 from flashback_async.cache.shelf import Place
-from flashback_async.errors import FlashbackError, InvalidArgumentError
+from flashback_async.errors import FlashbackError
 from flashback_async.models import BucketStats
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.bulk import check_ids, naming
@@ -26,6 +25,7 @@ class CachedBucketStats(Reads[str, BucketStats]):
     """Cached traffic counters of buckets, available as ``cache.bucket_stats``."""
 
     _name = "bucket_stats"
+    _listed = True
 
     def __init__(self, lookups: Lookups, stats: BucketStatsResource) -> None:
         super().__init__(lookups)
@@ -113,13 +113,6 @@ class CachedBucketStats(Reads[str, BucketStats]):
         with naming(operation):
             check_ids(bucket_ids)
         return await self._lookup_many([*bucket_ids], operation, deadline)
-
-    def _problem(self, key: str) -> InvalidArgumentError | None:
-        try:
-            check_bucket_id(key, f"{self._name}.get", listed=True)
-        except InvalidArgumentError as error:
-            return error.with_traceback(None)
-        return None
 
     def _plan(self, places: builtins.list[Place]) -> Iterator[Question]:
         ids = [cast("str", key) for _, key in places]

@@ -14,7 +14,7 @@ from flashback_async.bulk.report import Report
 from flashback_async.cache.facts import Cached
 from flashback_async.cache.lookups import Lookups, Question, Result
 from flashback_async.cache.shelf import Place
-from flashback_async.errors import FlashbackError, InvalidArgumentError
+from flashback_async.errors import FlashbackError
 from flashback_async.models import DailyNodeStats
 from flashback_async.resources.bulk import naming
 from flashback_async.resources.cached_reads import Reads, one, values_of
@@ -117,13 +117,6 @@ class CachedNodeStats(Reads[BucketDay, list[DailyNodeStats]]):
         if isinstance(result, FlashbackError):
             return result
         return evolve(result, value=list(result.value))
-
-    def _problem(self, key: BucketDay) -> InvalidArgumentError | None:
-        try:
-            check_bucket_id(key.bucket_id, f"{self._name}.get")
-        except InvalidArgumentError as error:
-            return error.with_traceback(None)
-        return None
 
     def _plan(self, places: list[Place]) -> Iterator[Question]:
         now = datetime.fromtimestamp(self._lookups.clock.wall(), UTC)

@@ -24,6 +24,7 @@ class Reads(ABC, Generic[K, V]):
     """The cached reads of one resource."""
 
     _name: str
+    _listed = False  # whether ids share one comma-separated value
 
     def __init__(self, lookups: Lookups) -> None:
         self._lookups = lookups
@@ -85,7 +86,8 @@ class Reads(ABC, Generic[K, V]):
     def _problem(self, key: K) -> InvalidArgumentError | None:
         """Return why a key cannot be asked for."""
         try:
-            check_bucket_id(key, f"{self._name}.get")
+            bucket_id = getattr(key, "bucket_id", key)
+            check_bucket_id(bucket_id, f"{self._name}.get", listed=self._listed)
         except InvalidArgumentError as error:
             return error.with_traceback(None)
         return None
