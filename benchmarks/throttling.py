@@ -22,7 +22,7 @@ from benchmarks.virtual_time import BEGAN, VirtualClock, VirtualLoop
 from flashback_async.call.auth import TokenSource
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
-from flashback_async.call.record import Journal
+from flashback_async.call.journal import Journal
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.resources.status import StatusResource
 from flashback_async.values import Attempt, Request, Response, Secret

@@ -16,7 +16,7 @@ from flashback_async.api.urls import canonical_base_url, check_clear_text, proxy
 from flashback_async.call.auth import TokenFile, seal, token_source
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
-from flashback_async.call.record import Journal
+from flashback_async.call.journal import Journal
 from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
 from flashback_async.net.aiohttp_session import own_headers

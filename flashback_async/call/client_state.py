@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from flashback_async.call.auth import TokenSource
+from flashback_async.call.journal import Journal
 from flashback_async.call.loop_state import LoopState
-from flashback_async.call.record import Journal
 from flashback_async.call.retry import Budget
 from flashback_async.config import Limits
 from flashback_async.errors import ClientClosedError, EventLoopError

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import sys
-import traceback
-from collections.abc import Callable
 from enum import Enum
-from typing import TypeVar
 
 from flashback_async.api import answers
-from flashback_async.api.urls import server_of, url_template
+from flashback_async.api.urls import url_template
 from flashback_async.call.deadlines import Cause
+from flashback_async.call.journal import Journal
 from flashback_async.clock import Clock
 from flashback_async.errors import (
     APIError,
@@ -25,12 +22,10 @@ from flashback_async.errors import (
     RequestTimeoutError,
     seconds,
 )
-from flashback_async.observer import AttemptEnded, CallEnded, Observer, PauseBegan
+from flashback_async.observer import AttemptEnded, CallEnded, PauseBegan
 from flashback_async.values import Attempt, NoAnswer, Request, Response, Retry, Secret
 
 logger = logging.getLogger("flashback_async")
-
-F = TypeVar("F")
 
 
 class Phase(Enum):
@@ -49,47 +44,6 @@ def outlasting_pause(pause: float) -> RateLimitError:
     """Return the error of everything that has less time than the server's pause."""
     text = f"the server asked for a pause of another {pause:.2f} s, longer than the time left"
     return RateLimitError(text, status=429, retry_after=pause)
-
-
-class Journal:
-    """What the calls of a client have done together, and the observer that is told of it."""
-
-    def __init__(self, observer: Observer | None, base_url: str) -> None:
-        self.observer = observer
-        self.server = server_of(base_url)
-        self.requests = 0
-        self.retries = 0
-        self.last_success: float | None = None  # on the client's clock
-        self._last_error: FlashbackError | None = None
-
-    @property
-    def last_error(self) -> FlashbackError | None:
-        """A copy of the last error that ended a call."""
-        kept = self._last_error
-        return None if kept is None else _bare(kept)
-
-    @last_error.setter
-    def last_error(self, error: FlashbackError) -> None:
-        self._last_error = _bare(error)
-
-    def tell(self, method: Callable[[F], object], fact: F) -> None:
-        """Call a method of the observer, which is left out from now on if that raises."""
-        try:
-            method(fact)
-        except (Exception, asyncio.CancelledError) as error:  # the client cancels no observer
-            self.observer = None
-            # As text, and without what it was raised in the midst of: those frames may hold the
-            # token, and a record may be kept for long.
-            trace = "".join(traceback.format_exception(error, chain=False)).rstrip()
-            text = "the observer raised, and is left out from now on: %s"
-            logger.error(text, trace)  # noqa: TRY400 - see above
-
-
-def _bare(error: FlashbackError) -> FlashbackError:
-    """Return a copy that keeps no frame alive, because it has no traceback, cause or context."""
-    copied = copy.copy(error)
-    copied.__cause__ = None
-    return copied
 
 
 def _why_cut_off(cause: Cause | None, expired: FlashbackError | None) -> str:
@@ -157,12 +111,12 @@ class CallRecord:
         self._tell_attempt(reply or _why_cut_off(cut_off_by, expired))
 
     def begin_pause(self, pause: float) -> None:
-        text = "%s: rate limited, all calls of the client pause for %.2f s"
-        self._log(logging.WARNING, text, pause)
         observer = self._journal.observer
         if observer is not None:
             fact = PauseBegan(self._request.operation, pause)
-            self._journal.tell(observer.pause_began, fact)
+            self._journal.tell(observer.pause_began, fact, self._secret)
+        text = "%s: rate limited, all calls of the client pause for %.2f s"
+        self._log(logging.WARNING, text, pause)
 
     def end(self, error: BaseException | None = None) -> None:
         """Record the end of the call; no error means success."""
@@ -246,53 +200,55 @@ class CallRecord:
         self._log(logging.WARNING, "%s: retry budget empty, no call is retried for now")
 
     def _tell_attempt(self, reply: Response | NoAnswer | str) -> None:
-        """Log the end of an attempt, and tell the observer; text is the class of an error."""
-        attempt, journal = self.attempt, self._journal
+        """Tell the observer that an attempt ended, and log it; text is the class of an error."""
+        attempt = self.attempt
         assert attempt is not None  # noqa: S101 - one has ended
         took = self._clock.monotonic() - attempt.began
         # A failure may have come after the start of an answer.
         answer = reply if isinstance(reply, Response) else attempt.head
-        error = None
+        name = type(reply.error).__name__ if isinstance(reply, NoAnswer) else None
+        self._observe_attempt(answer, reply if isinstance(reply, str) else name, took)
+        what: tuple[object, ...]
         if isinstance(reply, Response):
-            text = "%s: answer %d in %.3f s"
-            self._log(logging.DEBUG, text, reply.status, took, response=answer, elapsed=took)
+            text, what = "%s: answer %d in %.3f s", (reply.status, took)
         elif isinstance(reply, NoAnswer):
-            error = type(reply.error).__name__
-            text = "%s: failed in %.3f s: %s"
-            self._log(logging.DEBUG, text, took, reply.error, response=answer, elapsed=took)
+            text, what = "%s: failed in %.3f s: %s", (took, reply.error)
         else:
-            error = reply
-            text = "%s: cut off after %.3f s: %s"
-            self._log(logging.DEBUG, text, took, reply, response=answer, elapsed=took)
-        if journal.observer is not None:
-            request, (address, port) = self._request, journal.server
-            fact = AttemptEnded(
-                operation=request.operation,
-                method=request.method,
-                url_template=url_template(request.target),
-                server_address=address,
-                server_port=port,
-                bucket_id=request.bucket_id,
-                attempt=self.attempts,
-                status=None if answer is None else answer.status,
-                error=error,
-                request_id=None if answer is None else self._request_id(answer),
-                elapsed=took,
-            )
-            journal.tell(journal.observer.attempt_ended, fact)
+            text, what = "%s: cut off after %.3f s: %s", (took, reply)
+        self._log(logging.DEBUG, text, *what, response=answer, elapsed=took)
+
+    def _observe_attempt(self, answer: Response | None, error: str | None, took: float) -> None:
+        observer, request = self._journal.observer, self._request
+        if observer is None:
+            return
+        address, port = self._journal.server
+        fact = AttemptEnded(
+            operation=request.operation,
+            method=request.method,
+            url_template=url_template(request.target),
+            server_address=address,
+            server_port=port,
+            bucket_id=request.bucket_id,
+            attempt=self.attempts,
+            status=None if answer is None else answer.status,
+            error=error,
+            request_id=None if answer is None else self._request_id(answer),
+            elapsed=took,
+        )
+        self._journal.tell(observer.attempt_ended, fact, self._secret)
 
     def _tell_call(self, error: BaseException | None) -> None:
-        """Log the end of the call, and tell the observer."""
+        """Tell the observer that the call ended, and log it."""
         request, observer = self._request, self._journal.observer
         name = None if error is None else type(error).__name__
         took = self._elapsed()
+        if observer is not None:
+            fact = CallEnded(request.operation, request.bucket_id, self.attempts, name, took)
+            self._journal.tell(observer.call_ended, fact, self._secret)
         how = "succeeded" if name is None else f"ended with {name}"
         ours = error if isinstance(error, FlashbackError) else None
         text = "%s: %s after %.3f s, attempts: %d"
         self._log(logging.DEBUG, text, how, took, self.attempts, error=ours)
-        if observer is not None:
-            fact = CallEnded(request.operation, request.bucket_id, self.attempts, name, took)
-            self._journal.tell(observer.call_ended, fact)
 
     def _request_id(self, answer: Response) -> str | None:
         request_id = answers.request_id(answer, self.secret)

@@ -134,11 +134,15 @@ class Retries:
         return not failure.pause or failure.pause < self._patience()
 
     def settle(self, sent: int, *, succeeded: bool) -> None:
-        """Deposit the cost of all retries after a success, else that of a retry not sent."""
+        """End the retries: deposit the cost of all after a success, else of one not sent."""
         if succeeded:
             self._budget.deposit(self._paid)
         elif sent == self._sent_before:
             self._budget.deposit(self._last_cost)
+        # tenacity refers back to itself and to us. That would keep the call's error, and with it
+        # the frames of the caller, alive until the next collection.
+        self._retrying.iter_state.reset()
+        del self._retrying, self._state
 
     def _explain_stop(self, state: tenacity.RetryCallState) -> None:
         """Add to the error why no further attempt follows, unless all have been made."""

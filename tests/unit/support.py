@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from flashback_async.call.auth import token_source
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
-from flashback_async.call.record import Journal
+from flashback_async.call.journal import Journal
 from flashback_async.config import Limits, RetryPolicy, Timeout
 from flashback_async.errors import TransportError
 from flashback_async.resources.bucket_stats import BucketStatsResource
