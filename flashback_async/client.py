@@ -6,7 +6,6 @@ import inspect
 import os
 import ssl
 import warnings
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -17,17 +16,16 @@ from flashback_async.call.auth import TokenFile, seal, token_source
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
 from flashback_async.call.journal import Journal
-from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout
+from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout, TransportName
 from flashback_async.errors import ConfigurationError
-from flashback_async.net.aiohttp_session import own_headers
-from flashback_async.net.aiohttp_transport import AiohttpTransport
 from flashback_async.net.borrowed_session import capacity, check_session
+from flashback_async.net.transports import transport_factory
 from flashback_async.observer import Observer, Snapshot
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.cached import Cache
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
-from flashback_async.values import Secret, TokenProvider, TransportFactory
+from flashback_async.values import Secret, TokenProvider
 
 if TYPE_CHECKING:
     import aiohttp
@@ -60,6 +58,9 @@ class FlashbackClient:
         allow_insecure_http: Whether ``http://`` may leave this machine. Anybody on the network
             path can then read the token.
         observer: What is told of each attempt, call and pause, of views as well. None tells nobody.
+        transport: What carries the requests. ``"direct"`` is the client's own wire, several times
+            as fast. It serves neither a proxy nor a borrowed session, and refuses both.
+            ``"aiohttp"`` is aiohttp. ``"auto"`` is the direct one wherever it can serve.
 
     Attributes:
         bucket_stats: Traffic counters of buckets (``GET /bucket/stats``).
@@ -88,6 +89,7 @@ class FlashbackClient:
         session: aiohttp.ClientSession | None = None,
         allow_insecure_http: bool = False,
         observer: Observer | None = None,
+        transport: TransportName = "auto",
     ) -> None:
         sealed = seal(token)
         del token  # local variables in a traceback must not show it
@@ -106,10 +108,9 @@ class FlashbackClient:
         most = capacity(session, limits.max_concurrency)
         limits = attrs.evolve(limits, max_concurrency=most)
         _check_type("timeout", timeout, Timeout)
-        make_transport: TransportFactory = partial(
-            AiohttpTransport,
+        make_transport = transport_factory(
+            transport,
             base_url,
-            headers=own_headers(),  # read now, because later the process may be out of descriptors
             longest_lookup=min(timeout.connect, timeout.attempt, timeout.total),
             max_response_bytes=limits.max_response_bytes,
             proxy=proxy_to_use,

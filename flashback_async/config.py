@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 from attrs import field, frozen
 
 from flashback_async.errors import ConfigurationError, show
+
+# What carries the requests of a client.
+TransportName = Literal["auto", "aiohttp", "direct"]
 
 # These bounds suit the timers and counters of every machine and event loop.
 _LONGEST = 1e9  # seconds, some thirty years

@@ -1,8 +1,12 @@
 """The one place where tests reach inside a client, for what no public name shows."""
 
+from aiohttp.client_proto import ResponseHandler
+
 from flashback_async.call.auth import token_source
 from flashback_async.cli import standard_input
-from flashback_async.net import aiohttp_session
+from flashback_async.net import aiohttp_session, transports
+from flashback_async.net.direct import DirectTransport
+from flashback_async.net.wire import Wire
 
 
 def state(client):
@@ -46,6 +50,11 @@ def total(client):
     return client._caller.timeout.total
 
 
+def prefer_transport(monkeypatch, name):
+    """Set which transport clients take by themselves."""
+    monkeypatch.setattr(transports, "_PREFERRED", name)
+
+
 def session(client):
     """Return aiohttp's session; its connector is None once it is closed."""
     return loop_state(client).transport._session
@@ -54,12 +63,20 @@ def session(client):
 def connections_in_use(client):
     """Return the connections of requests in flight."""
     pool = loop_state(client)
-    connector = pool and pool.transport._session and session(client).connector
+    if pool is None:
+        return set()
+    if isinstance(pool.transport, DirectTransport):
+        wires = pool.transport._pool
+        return wires._wires - set(wires._idle)
+    connector = pool.transport._session and session(client).connector
     return set(connector._acquired) if connector else set()
 
 
 def idle_connections(client):
     """Return how many living connections are kept for reuse."""
+    transport = loop_state(client).transport
+    if isinstance(transport, DirectTransport):
+        return sum(wire.is_usable for wire in transport._pool._idle)
     kept = session(client).connector._conns.values()
     return sum(handler.is_connected() for same in kept for handler, _ in same)
 
@@ -109,3 +126,21 @@ def replace_connect(monkeypatch, connect):
     original = aiohttp_session._connect
     monkeypatch.setattr(aiohttp_session, "_connect", connect)
     return original
+
+
+def record_received(monkeypatch):
+    """Record the sizes of all blocks that connections of either transport read."""
+    sizes = []
+
+    def record(kind):
+        received = kind.data_received
+
+        def counted(self, data):
+            sizes.append(len(data))
+            received(self, data)
+
+        monkeypatch.setattr(kind, "data_received", counted)
+
+    record(ResponseHandler)
+    record(Wire)
+    return sizes

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import socket
 from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import cache
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from flashback_async._version import __version__
 from flashback_async.values import Attempt
 
 if TYPE_CHECKING:
@@ -52,21 +48,6 @@ def own_session(
         headers=headers,
         read_bufsize=_READ_BUFFER,
     )
-
-
-@cache
-def own_headers() -> dict[str, str]:
-    """Return the headers that every request has in common, all but the token."""
-    ours, python, theirs = (
-        ".".join(text.split(".")[:2])
-        for text in (__version__, platform.python_version(), aiohttp.__version__)
-    )
-    return {
-        hdrs.ACCEPT: "application/json",
-        # Explicit, so that packages installed beside aiohttp do not change it.
-        hdrs.ACCEPT_ENCODING: "gzip, deflate",
-        hdrs.USER_AGENT: f"flashback-async/{ours} Python/{python} aiohttp/{theirs}",
-    }
 
 
 class Dropped(Exception):

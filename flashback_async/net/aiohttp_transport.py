@@ -12,9 +12,9 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from flashback_async import errors
 from flashback_async.api import answers
-from flashback_async.net.aiohttp_errors import Route, hidden_token, no_answer, session_closed
+from flashback_async.net import failures
+from flashback_async.net.aiohttp_errors import hidden_token, no_answer, session_closed
 from flashback_async.net.aiohttp_session import (
     CURRENT,
     Connector,
@@ -24,9 +24,8 @@ from flashback_async.net.aiohttp_session import (
     own_session,
 )
 from flashback_async.net.borrowed_session import check_loop, default_proxy
-from flashback_async.values import Attempt, NoAnswer, Request, Response, Retry, Secret
-
-_RECALLED = NoAnswer(errors.TransportError("the request was recalled"), Retry.RECALLED, sent=False)
+from flashback_async.net.failures import RECALLED, Route
+from flashback_async.values import Attempt, NoAnswer, Request, Response, Secret
 
 
 class AiohttpTransport:
@@ -88,7 +87,7 @@ class AiohttpTransport:
         before = CURRENT.set(attempt)
         try:
             if self._borrowed is not None and not await self._gets_ready(attempt):
-                return _RECALLED
+                return RECALLED
             if session is None or session.closed:
                 return NoAnswer(session_closed(), sent=False)
             response = await session.request(
@@ -113,7 +112,7 @@ class AiohttpTransport:
                 return Response(response.status, response.raw_headers, content.read_nowait())
             return await self._read(response, attempt)
         except Recalled:
-            return _RECALLED
+            return RECALLED
         except asyncio.CancelledError:
             if not self._is_cut_by_session():
                 raise
@@ -178,13 +177,13 @@ class AiohttpTransport:
             attempt.expected = response.content_length
             if attempt.expected is not None and attempt.expected > limit and is_data:
                 response.close()
-                return _too_large(f"{attempt.expected} bytes are declared", limit)
+                return failures.too_large(f"{attempt.expected} bytes are declared", limit)
             body = await _read_up_to(limit, response)
             if len(body) <= limit:
                 return Response(status, headers, body)
             response.close()
             if is_data:
-                return _too_large("more bytes follow", limit)
+                return failures.too_large("more bytes follow", limit)
             return Response(status, headers, body[:limit])
         except BaseException:
             attempt.received = response.content.total_bytes
@@ -218,11 +217,3 @@ async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
         blocks.append(block)
         size += len(block)
     return b"".join(blocks)
-
-
-def _too_large(what: str, limit: int) -> NoAnswer:
-    return NoAnswer(
-        errors.ResponseTooLargeError(
-            f"the body is larger than Limits.max_response_bytes, {limit} bytes: {what}"
-        )
-    )

@@ -17,7 +17,6 @@ from pathlib import Path
 import attrs
 import psutil
 import pytest
-from aiohttp.client_proto import ResponseHandler
 
 from flashback_async import (
     APIError,
@@ -256,20 +255,6 @@ class Memory:
         with suppress(OSError):
             peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
             self.growth = max(self.growth, int(peak[1]) * 1024 - self._before if peak else 0)
-
-
-@pytest.fixture
-def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the sizes of all blocks that the client's connections read."""
-    sizes: list[int] = []
-    received = ResponseHandler.data_received
-
-    def counted(self: ResponseHandler, data: bytes) -> None:
-        sizes.append(len(data))
-        received(self, data)
-
-    monkeypatch.setattr(ResponseHandler, "data_received", counted)
-    return sizes
 
 
 async def is_too_large(

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from aiohttp.client_proto import ResponseHandler
 
 from flashback_async import (
     APIError,
@@ -1113,20 +1112,6 @@ async def test_S23_page_in_place_of_data(fault: Fault, call: Call, size: int, af
     assert (error.status, error.path, error.request_id) == (200, "$", "id-7")
     fault.retried()
     fault.wire(1, connections=1, after=after)
-
-
-@pytest.fixture
-def bytes_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Record the sizes of all blocks that the client's connections read."""
-    sizes: list[int] = []
-    received = ResponseHandler.data_received
-
-    def counted(self: ResponseHandler, data: bytes) -> None:
-        sizes.append(len(data))
-        received(self, data)
-
-    monkeypatch.setattr(ResponseHandler, "data_received", counted)
-    return sizes
 
 
 @pytest.mark.parametrize("declared", [True, False])

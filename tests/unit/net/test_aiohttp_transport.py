@@ -22,6 +22,7 @@ from flashback_async.errors import (
 )
 from flashback_async.net import aiohttp_session as sessions
 from flashback_async.net.aiohttp_transport import AiohttpTransport
+from flashback_async.net.headers import own_headers
 from flashback_async.values import Attempt, Request, Retry, Secret
 from tests import inside
 from tests.unit.support import TOKEN
@@ -37,7 +38,7 @@ ASK = Request("status.get", "GET", "/bucket/b/status", "b")
 def make(base_url="https://api.test", proxy=None, session=None):
     return AiohttpTransport(
         base_url,
-        headers=sessions.own_headers(),
+        headers=own_headers("aiohttp", aiohttp.__version__),
         longest_lookup=5.0,
         max_response_bytes=1000,
         proxy=proxy and Secret(proxy),

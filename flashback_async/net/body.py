@@ -1,0 +1,160 @@
+"""The body of an answer as it arrives: framed, inflated, and within a limit."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Protocol
+
+from flashback_async.api import answers
+from flashback_async.net import failures
+from flashback_async.values import Headers, NoAnswer, Response, Secret
+
+_PIECE = 16 * 1024  # bytes; bounds what is copied for each member of a gzip stream
+
+
+class Body:
+    """The body of one answer, from its head to its last byte.
+
+    Attributes:
+        expected: The declared length in bytes; None if none is declared.
+        is_framed: Whether the answer says where its body ends. If not, the connection's end does.
+        received: Bytes received, before they are inflated.
+    """
+
+    def __init__(self, status: int, headers: Headers, most: int) -> None:
+        self._status = status
+        self._headers = headers
+        self._is_data = answers.is_data(status, headers)
+        self._limit = most if self._is_data else answers.SNIPPET_BYTES
+        self.expected: int | None = None
+        self.is_framed = False
+        self.received = 0
+        self._encoding = ""
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._read_headers()
+        self._inflater = _inflater(self._encoding)
+
+    def _read_headers(self) -> None:
+        for name, value in self._headers:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                self.expected, self.is_framed = int(value), True
+            elif lowered == b"transfer-encoding":
+                self.is_framed = True
+            elif lowered == b"content-encoding":
+                coding = value.strip().lower().decode("latin-1")
+                self._encoding = f"{self._encoding}, {coding}" if self._encoding else coding
+
+    def refusal(self, secret: Secret) -> NoAnswer | None:
+        """Return why the body is not read at all; None if it is."""
+        if self._is_data and self.expected is not None and self.expected > self._limit:
+            return failures.too_large(f"{self.expected} bytes are declared", self._limit)
+        if self._inflater is None and self.expected != 0:
+            return failures.badly_encoded(self._encoding, secret)
+        return None
+
+    def add(self, blocks: list[bytes], secret: Secret) -> Response | NoAnswer | None:
+        """Add what was received; return the reply if no more of the body is wanted."""
+        for block in blocks:
+            self.received += len(block)
+            try:
+                self._keep(block)
+            except zlib.error:
+                return failures.badly_encoded(self._encoding, secret)
+            if self._size > self._limit:
+                if self._is_data:
+                    return failures.too_large("more bytes follow", self._limit)
+                return Response(self._status, self._headers, self._joined()[: self._limit])
+        return None
+
+    def complete(self, secret: Secret) -> Response | NoAnswer:
+        """Return the reply with the whole body."""
+        if self.received and self._inflater is not None and not self._inflater.is_done:
+            return failures.badly_encoded(f"{self._encoding}, which ended early", secret)
+        return Response(self._status, self._headers, self._joined())
+
+    def _keep(self, block: bytes) -> None:
+        assert self._inflater is not None  # noqa: S101 - else the answer was refused
+        for start in range(0, len(block), _PIECE):
+            room = self._limit + 1 - self._size
+            if room <= 0:
+                return
+            part = self._inflater.inflate(block[start : start + _PIECE], room)
+            self._parts.append(part)
+            self._size += len(part)
+
+    def _joined(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class _Inflater(Protocol):
+    """A way to undo a content encoding."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether what was received may be all."""
+
+    def inflate(self, data: bytes, most: int) -> bytes:
+        """Return at most so many bytes of what the data holds; raise ``zlib.error`` if it is bad.
+
+        What is beyond that is lost, because the caller wants no more than that.
+        """
+        ...
+
+
+def _inflater(encoding: str) -> _Inflater | None:
+    """Return what undoes an encoding; None if nothing does."""
+    if encoding in ("", "identity"):
+        return _Plain()
+    if encoding == "gzip":
+        return _Gzip()
+    return _Deflate() if encoding == "deflate" else None
+
+
+class _Plain:
+    """No encoding."""
+
+    is_done = True
+
+    def inflate(self, data: bytes, most: int) -> bytes:
+        return data
+
+
+class _Gzip:
+    """Gzip, which may have several members."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(zlib.MAX_WBITS + 16)
+
+    @property
+    def is_done(self) -> bool:
+        return self._member.eof
+
+    def inflate(self, data: bytes, most: int) -> bytes:
+        parts = []
+        while data and most > 0:
+            if self._member.eof:
+                self._member = zlib.decompressobj(zlib.MAX_WBITS + 16)
+            parts.append(self._member.decompress(data, most))
+            most -= len(parts[-1])
+            data = self._member.unused_data
+        return b"".join(parts)
+
+
+class _Deflate:
+    """Deflate, with the header of zlib or, as some servers send it, without."""
+
+    _stream: zlib._Decompress | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self._stream is not None and self._stream.eof
+
+    def inflate(self, data: bytes, most: int) -> bytes:
+        if self._stream is None:
+            has_header = data[0] & 0x0F == 8
+            self._stream = zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
+        if self._stream.eof:
+            raise zlib.error("data after the end of the stream")
+        return self._stream.decompress(data, most)

@@ -1,0 +1,143 @@
+"""One connection to the API: a request leaves, and its answer arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from typing import Protocol, cast
+
+from flashback_async.net import failures
+from flashback_async.net.failures import Route
+from flashback_async.net.reader import AnswerReader, Reply
+from flashback_async.values import Attempt, Secret
+
+Sink = asyncio.Future[Reply]
+
+
+class Owner(Protocol):
+    """The pool of a wire, which hears of its begin, its free moments and its end."""
+
+    def add(self, wire: Wire) -> None: ...
+
+    def keep(self, wire: Wire) -> None: ...
+
+    def forget(self, wire: Wire) -> None: ...
+
+
+class Wire(asyncio.Protocol):
+    """A connection that carries one exchange at a time.
+
+    ``expect`` begins an exchange and returns the future of its reply. After the reply the wire
+    is free again, or it closes.
+    """
+
+    kept_in = 0  # the round of the pool in which the wire became free
+    _was_used = False
+    _may_be_reused = True
+    _is_open = False
+    _error: Exception | None = None  # with which the connection was lost
+    _sink: Sink | None = None
+
+    def __init__(self, route: Route, max_response_bytes: int, owner: Owner) -> None:
+        self._route = route
+        self._reader = AnswerReader(max_response_bytes)
+        self._owner = owner
+
+    # The connection, as the event loop reports it.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._loop = asyncio.get_running_loop()
+        self._is_open = True
+        self._owner.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._sink is None:  # the server speaks although it was not asked
+            self.drop()
+            return
+        reply = self._reader.feed(data)
+        if reply is not None:
+            self._finish(reply)
+
+    def eof_received(self) -> None:
+        """Use the connection no more; the event loop closes it."""
+        self._is_open = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_open, self._error = False, error
+        if self._sink is not None:
+            self._reader.note_progress()
+            self._finish(self._reader.end() or self._lost())
+        self._reader.close()
+        self._owner.forget(self)
+
+    def _lost(self) -> Reply:
+        """Return the failure of an exchange whose connection was lost."""
+        error = self._error
+        reset = isinstance(error, OSError) and error.errno == errno.ECONNRESET
+        began = self._reader.has_begun
+        return failures.lost(error, self._attempt, self._route, began=began, reset=reset)
+
+    # What the pool and the call do with it.
+
+    @property
+    def is_usable(self) -> bool:
+        return self._is_open and not self._transport.is_closing()
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        return cast("ssl.SSLObject | None", self._transport.get_extra_info("ssl_object"))
+
+    def force_close(self) -> None:
+        """Keep the connection from being used again, after the exchange that it carries now."""
+        self._may_be_reused = False
+        if self._sink is None:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self._is_open = False
+        self._transport.abort()
+
+    # One exchange.
+
+    def expect(self, attempt: Attempt, secret: Secret) -> Sink:
+        """Return the future of the reply to the request that is to be sent.
+
+        It is done at once if the connection has been lost.
+        """
+        attempt.phase, attempt.connection, attempt.reused = "headers", self, self._was_used
+        self._attempt = attempt
+        self._reader.expect(attempt, secret)
+        self._sink = sink = self._loop.create_future()
+        if not self._is_open:
+            self._finish(self._lost())
+        return sink
+
+    def send(self, request: bytes) -> None:
+        self._was_used = True
+        self._transport.write(request)
+
+    def withdraw(self, sink: Sink) -> None:
+        """End an exchange whose request has not been sent, if it is still this one."""
+        if self._sink is sink:
+            self._sink = None
+            self._owner.keep(self)
+
+    def give_up(self, sink: Sink) -> None:
+        """End an exchange whose request was sent, if it is still this one."""
+        if self._sink is sink:
+            self._reader.note_progress()
+            self._sink = None
+            self.drop()
+
+    def _finish(self, reply: Reply) -> None:
+        """Pass on the reply, and free or close the connection."""
+        sink, self._sink = self._sink, None
+        if self._reader.is_reusable and self._may_be_reused and self._is_open:
+            self._owner.keep(self)
+        else:
+            self.drop()
+        if sink is not None and not sink.done():  # else its task was cancelled
+            sink.set_result(reply)
