@@ -7,7 +7,7 @@ import os
 import ssl
 import warnings
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import attrs
 
@@ -16,7 +16,7 @@ from flashback_async.call.auth import TokenFile, seal, token_source
 from flashback_async.call.caller import Caller
 from flashback_async.call.client_state import ClientState
 from flashback_async.call.journal import Journal
-from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout, TransportName
+from flashback_async.config import CachePolicy, Limits, RetryPolicy, Timeout
 from flashback_async.errors import ConfigurationError
 from flashback_async.net.borrowed_session import capacity, check_session
 from flashback_async.net.transports import transport_factory
@@ -89,7 +89,7 @@ class FlashbackClient:
         session: aiohttp.ClientSession | None = None,
         allow_insecure_http: bool = False,
         observer: Observer | None = None,
-        transport: TransportName = "auto",
+        transport: Literal["auto", "aiohttp", "direct"] = "auto",
     ) -> None:
         sealed = seal(token)
         del token  # local variables in a traceback must not show it

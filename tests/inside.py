@@ -1,10 +1,12 @@
 """The one place where tests reach inside a client, for what no public name shows."""
 
+import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from flashback_async.call.auth import token_source
 from flashback_async.cli import standard_input
 from flashback_async.net import aiohttp_session, transports
+from flashback_async.net.connecting import Connector
 from flashback_async.net.direct import DirectTransport
 from flashback_async.net.wire import Wire
 
@@ -121,11 +123,36 @@ def limit_late_ids(monkeypatch, *, seconds=None, ids=None):
             monkeypatch.setattr(standard_input, name, value)
 
 
-def replace_connect(monkeypatch, connect):
-    """Connect the requests of own sessions with a coroutine function; return aiohttp's own."""
-    original = aiohttp_session._connect
-    monkeypatch.setattr(aiohttp_session, "_connect", connect)
-    return original
+def hold_new_connections(monkeypatch, connected, go_on):
+    """Report each new connection of own sessions and wires, and hold it back until ``go_on``."""
+
+    def held(connect):
+        async def connect_and_wait(*args):
+            connection = await connect(*args)
+            connected.set()
+            await go_on.wait()
+            return connection
+
+        return connect_and_wait
+
+    monkeypatch.setattr(aiohttp_session, "_connect", held(aiohttp_session._connect))
+    monkeypatch.setattr(Connector, "connect", held(Connector.connect))
+
+
+def watch_requests(monkeypatch, note):
+    """Call a function as a request leaves, over either transport."""
+
+    async def sent_by_aiohttp(self, connection):
+        note()
+        return await by_aiohttp(self, connection)
+
+    def sent_by_wire(self, request):
+        note()
+        by_wire(self, request)
+
+    by_aiohttp, by_wire = aiohttp.ClientRequest.send, Wire.send
+    monkeypatch.setattr(aiohttp.ClientRequest, "send", sent_by_aiohttp)
+    monkeypatch.setattr(Wire, "send", sent_by_wire)
 
 
 def record_received(monkeypatch):

@@ -15,14 +15,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 HOMES = {
     "aiohttp": {
         "net/aiohttp_transport.py",
+        "net/transports.py",
         "net/aiohttp_session.py",
         "net/aiohttp_errors.py",
         "net/borrowed_session.py",
         "sandbox",
         "client.py",
     },
+    "aiohappyeyeballs": {"net/connecting.py"},
     "aiolimiter": {"call/admission.py"},
     "cattrs": {"json_form.py"},
+    "httptools": {"net/reader.py"},
     "msgspec": {"api/wire.py"},
     "pydantic": {"pydantic_schema.py"},
     "pydantic_core": {"pydantic_schema.py"},
@@ -39,7 +42,7 @@ STORY = (
     "call/caller.py",
     "call/call.py",
     "call/admission.py",
-    "net/aiohttp_transport.py",
+    "net/direct.py",
     "api/wire.py",
 )
 

@@ -52,7 +52,8 @@ SIGNATURES = {
         "limits: Limits = Limits(max_concurrency=64, max_rate=None, max_response_bytes=33554432), "
         "proxy: str | None = None, ssl_context: ssl.SSLContext | None = None, "
         "session: aiohttp.ClientSession | None = None, allow_insecure_http: bool = False, "
-        "observer: Observer | None = None) -> None"
+        "observer: Observer | None = None, "
+        'transport: "Literal[auto, aiohttp, direct]" = auto) -> None'
     ),
     flashback_async.FlashbackClient.with_options: (
         "(self, *, timeout: Timeout | None = None, retry: RetryPolicy | None = None)"

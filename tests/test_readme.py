@@ -94,7 +94,10 @@ def name_of(block: Block) -> str:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
+    """Yield a sandbox in which a node is down, whatever the day."""
     async with Sandbox(buckets=12) as sandbox:
+        first = sandbox.bucket_ids[0]
+        sandbox.set_state(first, sandbox.node_ips(first)[1], "OFFLINE")
         yield sandbox
 
 

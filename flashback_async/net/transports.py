@@ -19,7 +19,7 @@ from flashback_async.values import Secret, TransportFactory
 
 _KNOWN = get_args(TransportName)
 # What "auto" is where it can serve.
-_PREFERRED: TransportName = "aiohttp"
+_PREFERRED: TransportName = "direct"
 
 
 def transport_factory(

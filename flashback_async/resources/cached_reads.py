@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Generic, TypeVar, cast
+
+from attrs import evolve
 
 from flashback_async.api.urls import check_bucket_id
 from flashback_async.bulk.fanout import check_deadline
@@ -77,7 +80,8 @@ class Reads(ABC, Generic[K, V]):
         again = repeated(outcome, index, key)
         if again.error is not None:
             return again
-        return Success(index, key, cast("Cached[V]", self._own(again.value)), again.elapsed)
+        value = cast("Cached[V]", self._own(again.value))
+        return Success(index, key, evolve(value, error=copy.copy(value.error)), again.elapsed)
 
     def _own(self, result: Result) -> Cached[V] | FlashbackError:
         """Return a result for one caller alone."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.virtual_time import VirtualLoop
@@ -108,6 +108,7 @@ def check(results):
 
 
 @given(st.lists(STEPS, max_size=30))
+@example([("get", "a"), ("sleep", 5.0), ("page", ["a", "a"], 0.1)])  # an old value, and an error
 def test_whatever_happens_each_reader_gets_an_answer_and_nothing_is_left(steps):
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(run(steps))

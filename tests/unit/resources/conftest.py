@@ -27,6 +27,6 @@ def answers(monkeypatch):
 
 @pytest.fixture
 async def client():
-    async with FlashbackClient(TOKEN, base_url="https://api.test/v1") as made:
+    async with FlashbackClient(TOKEN, base_url="https://api.test/v1", transport="aiohttp") as made:
         inside.use_clock(made, LoopClock())
         yield made
