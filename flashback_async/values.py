@@ -115,20 +115,45 @@ class Attempt:
 
 
 class Transport(Protocol):
-    """The interface below a call: anything that can make one exchange with the API."""
+    """The interface below a call: anything that can make one exchange with the API.
+
+    A transport serves one origin in one event loop. It retries nothing, sends each request at most
+    once, and has no limit on the exchanges in flight, because calls are admitted above it.
+    """
 
     def open(self) -> None:
         """Create what belongs to the running loop; send nothing and open no file."""
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
-        """Return the result of one exchange, without any retry; raise only cancellation."""
+        """Return the result of one exchange; raise only cancellation.
+
+        A ``Response`` has any status, and the whole body; a body that is not data may be only its
+        start. A body is inflated, and never longer than the limit. The failures are:
+
+        - ``ConnectError`` and ``CertificateError``: no connection. Retried as TRANSIENT, unless
+          another try would end in the same way;
+        - ``RequestTimeoutError``: connecting took longer than ``attempt.connect``. The caller
+          ends what takes longer in other phases, by cancellation;
+        - ``ConnectionLostError``: TRANSIENT, but STALE if the connection was a used one and was
+          lost before any byte of the answer;
+        - ``ProtocolError``, ``DecodeError`` of a content encoding, and ``ResponseTooLargeError``:
+          NEVER retried;
+        - RECALLED, and ``ClientClosedError`` after ``close``: nothing was sent.
+
+        No failure keeps an exception, traceback or text that may hold the token. The attempt is
+        kept up to date meanwhile: it tells how far the exchange came if it is cancelled.
+
+        After a failure, or a cancellation, the connection is closed. It is also closed if more
+        bytes than the answer have arrived. Else it is used again, unless ``attempt.fresh`` asks
+        for a new one.
+        """
         ...
 
     def recall(self) -> None:
         """Stop the requests that have not been sent yet; their exchanges end as RECALLED."""
 
     async def close(self) -> None:
-        """Close every connection; closing twice is fine."""
+        """Close every connection, and wait until its socket is closed; closing twice is fine."""
 
 
 TransportFactory = Callable[[], Transport]

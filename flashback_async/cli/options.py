@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 
@@ -82,6 +82,7 @@ class Options(NamedTuple):
     max_rate: float | None
     base_url: str | None
     allow_insecure_http: bool
+    transport: Literal["auto", "aiohttp", "direct"] = "auto"
     deadline: float | None = None
     output: str | None = None
     no_progress: bool = False
@@ -131,6 +132,13 @@ _OPTIONS: dict[str, Callable[[Command], Command]] = {
     ),
     "allow_insecure_http": click.option(
         "--allow-insecure-http", is_flag=True, help="Permit http:// to another machine."
+    ),
+    "transport": click.option(
+        "--transport",
+        type=click.Choice(("auto", "aiohttp", "direct")),
+        default="auto",
+        show_default=True,
+        help="What carries the requests.",
     ),
     "no_progress": click.option("--no-progress", is_flag=True, help="Draw no progress bar."),
     "quiet": click.option(

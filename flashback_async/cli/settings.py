@@ -28,6 +28,7 @@ _NAMES = {
     "deadline": "--deadline",
     "base_url": "--base-url",
     "allow_insecure_http=True": "--allow-insecure-http",
+    "transport='direct'": "--transport direct",
 }
 # Plain words, which name a setting only where a message begins.
 _SETTINGS_OF_WATCH = re.compile(r"(?:interval|fall|rise|state)\b")
@@ -50,6 +51,7 @@ def make_client(options: Options, observer: Observer | None = None) -> Flashback
         limits=Limits(max_concurrency=options.concurrency, max_rate=options.max_rate),
         allow_insecure_http=options.allow_insecure_http,
         observer=observer,
+        transport=options.transport,
     )
 
 

@@ -306,6 +306,7 @@ WRONG = [
     (("stats", "--base-url", "ftp://x"), "error: --base-url "),
     (("stats", "--base-url", "http://example.com"), "required: --base-url 'http://example.com'"),
     (("stats", "--base-url", "http://example.com"), "; --allow-insecure-http permits it"),
+    (("stats", "--transport", "rust"), "--transport"),
     (("sandbox", "--latency", "nan"), "error: --latency must be a finite number"),
     (("sandbox", "--rate-limit", "1e-320"), "error: --rate-limit must be "),
     (("nonsense",), "nonsense"),
@@ -321,6 +322,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments, part, monkeypatch, c
     assert err.startswith("error: ")
     assert part in err
     assert err.count("\n") == 1
+
+
+def test_a_proxy_that_the_transport_does_not_serve_is_named_by_the_option(monkeypatch, capsys):
+    monkeypatch.setenv("FLASHBACK_TOKEN", "x")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert app.run(["stats", "--transport", "direct"]) == 2
+    assert capsys.readouterr().err == "error: --transport direct does not work with a proxy\n"
 
 
 def test_a_wrong_base_url_of_the_environment_is_named_by_its_variable(monkeypatch, capsys):

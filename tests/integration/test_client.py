@@ -334,6 +334,9 @@ def test_options_are_checked():
         {"ssl_context": True},
         {"session": object()},
         {"proxy": 5},
+        {"transport": "rust"},
+        {"transport": None},
+        {"transport": ["direct"]},
         {"base_url": "ftp://x"},
     ):
         (name,) = options
@@ -344,6 +347,34 @@ def test_options_are_checked():
         client.with_options(timeout=5)
     with pytest.raises(ConfigurationError, match="retry"):
         client.with_options(retry=5)
+
+
+@pytest.mark.parametrize("needs", ["proxy", "session"])
+async def test_the_direct_transport_refuses_what_only_aiohttp_can_do(needs):
+    async with aiohttp.ClientSession() as session:
+        options = {"proxy": {"proxy": "http://proxy.example"}, "session": {"session": session}}
+        with pytest.raises(ConfigurationError, match=f"transport='direct' .* {needs}"):
+            FlashbackClient("the-token", transport="direct", **options[needs])
+        FlashbackClient("the-token", **options[needs])
+
+
+@pytest.mark.parametrize("wanted", ["auto", "direct", "aiohttp"])
+async def test_a_client_says_which_library_sends(wanted, transport):
+    libraries = {"direct": "httptools", "aiohttp": "aiohttp"}
+    async with RawServer(http(body=b'{"nodeStatus":[]}')) as server:
+        async with FlashbackClient("t", base_url=server.url, transport=wanted) as client:
+            await client.status.get("b")
+        expected = libraries[transport if wanted == "auto" else wanted]
+        assert f" {expected}/" in server.headers()["user-agent"]
+
+
+async def test_a_proxy_of_the_environment_is_aiohttps(monkeypatch):
+    async with RawServer(http("407 No", b"")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        async with FlashbackClient("t", retry=RetryPolicy.none()) as client:
+            with pytest.raises(ConnectError, match="proxy"):
+                await client.status.get("b")
+        assert "aiohttp/" in proxy.headers()["user-agent"]
 
 
 def test_a_context_must_verify():
