@@ -211,4 +211,7 @@ class _Partial:
 
 def _has_codings(head: Headers) -> bool:
     """Return whether a head may say that the body is encoded or chunked."""
-    return any(16 <= len(name) <= 17 and name.lower() in _CODINGS for name, _ in head)
+    for name, _ in head:  # noqa: SIM110 - each answer passes here, and ``any`` costs twice as much
+        if 16 <= len(name) <= 17 and name.lower() in _CODINGS:
+            return True
+    return False
