@@ -163,7 +163,7 @@ class _Pool:
 
     def keep(self, wire: Wire) -> None:
         """Keep a wire that is free for the next exchange."""
-        if self._closed or not wire.is_usable:
+        if self._closed:
             wire.drop()
             return
         wire.kept_in = self._round

@@ -123,7 +123,7 @@ class Wire(asyncio.Protocol):
         """End an exchange whose request has not been sent, if it is still this one."""
         if self._sink is sink:
             self._sink = None
-            self._owner.keep(self)
+            self._free_or_drop(may_be_reused=self._may_be_reused)
 
     def give_up(self, sink: Sink) -> None:
         """End an exchange whose request was sent, if it is still this one."""
@@ -135,9 +135,12 @@ class Wire(asyncio.Protocol):
     def _finish(self, reply: Reply) -> None:
         """Pass on the reply, and free or close the connection."""
         sink, self._sink = self._sink, None
-        if self._reader.is_reusable and self._may_be_reused and self._is_open:
+        self._free_or_drop(may_be_reused=self._reader.is_reusable and self._may_be_reused)
+        if sink is not None and not sink.done():  # else its task was cancelled
+            sink.set_result(reply)
+
+    def _free_or_drop(self, *, may_be_reused: bool) -> None:
+        if may_be_reused and self._is_open:
             self._owner.keep(self)
         else:
             self.drop()
-        if sink is not None and not sink.done():  # else its task was cancelled
-            sink.set_result(reply)
