@@ -1,4 +1,4 @@
-"""The fixtures of the fault tests."""
+"""The fixtures of the fault tests, and the transports over which they run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import pytest
 
 from tests import inside
 from tests.faults.harness.fault import Fault
+from tests.transports import run_over_both, transport
+
+__all__ = ["transport"]
+
+# What a transport itself decides. The rest happens above it, and is as slow over both.
+_OF_TRANSPORTS = {"test_connect", "test_wire"}
 
 
-@pytest.fixture(autouse=True, params=["direct", "aiohttp"])
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run a test over each transport, wherever its client has the choice."""
-    inside.prefer_transport(monkeypatch, request.param)
-    return request.param
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run_over_both(metafunc, quick=metafunc.module.__name__.rpartition(".")[2] in _OF_TRANSPORTS)
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests import inside
+from tests.transports import run_over_both, transport
+
+__all__ = ["transport"]
 
 # What makes its clients in this process, where a test can choose their transport.
 _OVER_BOTH = {
@@ -20,15 +22,5 @@ _OVER_BOTH = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test over each transport; over aiohttp in the whole run only, which is slow enough."""
     if metafunc.module.__name__.rpartition(".")[2] in _OVER_BOTH:
-        metafunc.fixturenames.append("transport")
-        slow = pytest.param("aiohttp", marks=pytest.mark.slow)
-        metafunc.parametrize("transport", ["direct", slow], indirect=True)
-
-
-@pytest.fixture
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let clients that have the choice take this transport."""
-    inside.prefer_transport(monkeypatch, request.param)
-    return request.param
+        run_over_both(metafunc, quick=False)
