@@ -549,6 +549,26 @@ async def test_a_forced_end_lets_another_exchange_on_the_wire_end_first():
     await transport.close()
 
 
+@pytest.mark.xfail(reason="a withdrawn wire is kept whatever was decided about it")
+async def test_a_forced_end_holds_although_the_next_request_on_the_wire_is_recalled():
+    transport, net = make()
+    await answered(transport, net)
+    (running,) = await begun(transport)
+    (first,) = await begun(transport)
+    net.connections[1].answer()
+    await first.reply()
+    second = Exchange(transport)
+    await turns(1)
+    first.attempt.connection.force_close()
+    transport.recall()
+    assert await second.reply() is RECALLED
+    are_open = net.open
+    net.connections[0].answer()
+    assert await running.reply() == ANSWER
+    await transport.close()
+    assert are_open == [True, False]
+
+
 # The end.
 
 
@@ -592,7 +612,7 @@ async def test_a_wire_that_is_freed_after_the_end_is_closed():
     await turns(2)
     transport.recall()
     await transport.close()
-    assert [await exchange.reply() for exchange in exchanges] == [RECALLED] * 2
+    assert not any([(await exchange.reply()).sent for exchange in exchanges])
     assert net.open == [False, False]
 
 
