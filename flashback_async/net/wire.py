@@ -123,7 +123,10 @@ class Wire(asyncio.Protocol):
         """End an exchange whose request has not been sent, if it is still this one."""
         if self._sink is sink:
             self._sink = None
-            self._owner.keep(self)
+            if self._may_be_reused:
+                self._owner.keep(self)
+            else:
+                self.drop()
 
     def give_up(self, sink: Sink) -> None:
         """End an exchange whose request was sent, if it is still this one."""

@@ -467,7 +467,6 @@ async def test_a_cancellation_in_any_turn_leaves_every_wire_idle_or_closed(turn,
     assert pool._wires == set()
 
 
-@pytest.mark.xfail(reason="by the time the task hears of it, the wire counts as sent")
 async def test_a_request_that_is_cancelled_before_it_is_sent_leaves_its_wire_idle():
     transport, net = make()
     await answered(transport, net, 3)
@@ -549,7 +548,6 @@ async def test_a_forced_end_lets_another_exchange_on_the_wire_end_first():
     await transport.close()
 
 
-@pytest.mark.xfail(reason="a withdrawn wire is kept whatever was decided about it")
 async def test_a_forced_end_holds_although_the_next_request_on_the_wire_is_recalled():
     transport, net = make()
     await answered(transport, net)
@@ -627,7 +625,6 @@ async def test_an_unsent_request_is_lost_with_its_wire():
     assert net.written == [1, 1, 2]
 
 
-@pytest.mark.xfail(reason="a connection that is made after the end is used all the same")
 async def test_a_request_that_connects_is_not_sent_after_the_end():
     transport, net = make(steps=5)
     exchange = Exchange(transport)
