@@ -9,6 +9,9 @@ from flashback_async.api import answers
 from flashback_async.net import failures
 from flashback_async.values import Headers, NoAnswer, Response, Secret
 
+# Those registered for HTTP.
+_COMPRESSIONS = {"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz"}
+
 _PIECE = 16 * 1024  # bytes; bounds what is copied for each member of a gzip stream
 
 
@@ -29,29 +32,33 @@ class Body:
         self.expected: int | None = None
         self.is_framed = False
         self.received = 0
-        self._encoding = ""
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._codings: list[str] = []
+        self._transfer: list[bytes] = []
+        self._data = bytearray()  # which takes less room than a part for each tiny chunk
         self._read_headers()
-        self._inflater = _inflater(self._encoding)
+        self._inflater = _inflater(self._codings)
 
     def _read_headers(self) -> None:
         for name, value in self._headers:
             lowered = name.lower()
             if lowered == b"content-length":
-                self.expected, self.is_framed = int(value), True
+                # The parser has checked it; Python converts at most 4,300 digits.
+                self.expected, self.is_framed = int(value.lstrip(b"0") or b"0"), True
             elif lowered == b"transfer-encoding":
+                self._transfer.append(value.lower())
                 self.is_framed = True
             elif lowered == b"content-encoding":
-                coding = value.strip().lower().decode("latin-1")
-                self._encoding = f"{self._encoding}, {coding}" if self._encoding else coding
+                codings = value.lower().decode("latin-1").split(",")
+                self._codings += [coding.strip() for coding in codings]
 
     def refusal(self, secret: Secret) -> NoAnswer | None:
         """Return why the body is not read at all; None if it is."""
+        if self._transfer not in ([], [b"chunked"]):
+            return failures.malformed("a Transfer-Encoding other than chunked", secret)
         if self._is_data and self.expected is not None and self.expected > self._limit:
             return failures.too_large(f"{self.expected} bytes are declared", self._limit)
         if self._inflater is None and self.expected != 0:
-            return failures.badly_encoded(self._encoding, secret)
+            return self._badly_encoded("", secret)
         return None
 
     def add(self, blocks: list[bytes], secret: Secret) -> Response | NoAnswer | None:
@@ -61,31 +68,29 @@ class Body:
             try:
                 self._keep(block)
             except zlib.error:
-                return failures.badly_encoded(self._encoding, secret)
-            if self._size > self._limit:
+                return self._badly_encoded("", secret)
+            if len(self._data) > self._limit:
                 if self._is_data:
                     return failures.too_large("more bytes follow", self._limit)
-                return Response(self._status, self._headers, self._joined()[: self._limit])
+                return Response(self._status, self._headers, bytes(self._data[: self._limit]))
         return None
 
     def complete(self, secret: Secret) -> Response | NoAnswer:
         """Return the reply with the whole body."""
         if self.received and self._inflater is not None and not self._inflater.is_done:
-            return failures.badly_encoded(f"{self._encoding}, which ended early", secret)
-        return Response(self._status, self._headers, self._joined())
+            return self._badly_encoded(", which ended early", secret)
+        return Response(self._status, self._headers, bytes(self._data))
+
+    def _badly_encoded(self, how: str, secret: Secret) -> NoAnswer:
+        return failures.badly_encoded(f"{', '.join(self._codings)}{how}", secret)
 
     def _keep(self, block: bytes) -> None:
         assert self._inflater is not None  # noqa: S101 - else the answer was refused
         for start in range(0, len(block), _PIECE):
-            room = self._limit + 1 - self._size
+            room = self._limit + 1 - len(self._data)
             if room <= 0:
                 return
-            part = self._inflater.inflate(block[start : start + _PIECE], room)
-            self._parts.append(part)
-            self._size += len(part)
-
-    def _joined(self) -> bytes:
-        return b"".join(self._parts)
+            self._data += self._inflater.inflate(block[start : start + _PIECE], room)
 
 
 class _Inflater(Protocol):
@@ -103,13 +108,17 @@ class _Inflater(Protocol):
         ...
 
 
-def _inflater(encoding: str) -> _Inflater | None:
-    """Return what undoes an encoding; None if nothing does."""
-    if encoding in ("", "identity"):
+def _inflater(codings: list[str]) -> _Inflater | None:
+    """Return what undoes content codings; None if nothing does.
+
+    What is no compression is ignored, because some servers name a character set here.
+    """
+    compressions = [coding for coding in codings if coding in _COMPRESSIONS]
+    if not compressions:
         return _Plain()
-    if encoding == "gzip":
+    if compressions == ["gzip"]:
         return _Gzip()
-    return _Deflate() if encoding == "deflate" else None
+    return _Deflate() if compressions == ["deflate"] else None
 
 
 class _Plain:
@@ -157,4 +166,7 @@ class _Deflate:
             self._stream = zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
         if self._stream.eof:
             raise zlib.error("data after the end of the stream")
-        return self._stream.decompress(data, most)
+        inflated = self._stream.decompress(data, most)
+        if self._stream.unused_data:
+            raise zlib.error("data after the end of the stream")
+        return inflated

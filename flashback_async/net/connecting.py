@@ -101,7 +101,7 @@ class Lookups:
         self._longest = longest
         self._found: list[aiohappyeyeballs.AddrInfoType] = []
         self._found_at = 0.0
-        self._task: asyncio.Task[Addresses] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._waiting = 0
 
     async def addresses(self) -> Addresses:
@@ -113,30 +113,34 @@ class Lookups:
         """
         loop = asyncio.get_running_loop()
         if not self._found or loop.time() - self._found_at > _LOOKUP_KEPT:
-            self._found = list(await self._look_up())
-            self._found_at = loop.time()
+            await self._look_up()
         found = self._found[:]
         self._found.append(self._found.pop(0))
         return found
 
-    async def _look_up(self) -> Addresses:
-        """Return the result of the lookup that is under way, or of a new one."""
+    async def _look_up(self) -> None:
+        """Wait for the lookup that is under way, or for a new one."""
         with suppress(OSError):  # the host is an address
-            return _address_infos(self._host, self._port)
+            self._keep(_address_infos(self._host, self._port))
+            return
         task = self._task
-        if task is None or task.done():
+        if task is None or task.done() or task.cancelling():
             task = self._task = asyncio.create_task(self._resolve())
         self._waiting += 1
         try:
-            return await asyncio.shield(task)
+            await asyncio.shield(task)
         finally:
             self._waiting -= 1
             if not self._waiting:
                 task.cancel()
 
-    async def _resolve(self) -> Addresses:
+    async def _resolve(self) -> None:
         async with asyncio.timeout(self._longest):
-            return await resolve(self._host, self._port)
+            self._keep(await resolve(self._host, self._port))
+
+    def _keep(self, found: Addresses) -> None:
+        self._found = list(found)
+        self._found_at = asyncio.get_running_loop().time()
 
     async def close(self) -> None:
         if self._task is not None:

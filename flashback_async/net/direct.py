@@ -72,7 +72,7 @@ class DirectTransport:
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
         if self._closed:
-            return NoAnswer(errors.ClientClosedError("the client is closed"), sent=False)
+            return _closed()
         self._in_flight += 1
         wire = sink = None
         try:
@@ -93,7 +93,7 @@ class DirectTransport:
             return reply
         except asyncio.CancelledError:
             if wire is not None and sink is not None:
-                self._give_up(wire, sink)
+                wire.give_up(sink)
             raise
         finally:
             self._in_flight -= 1
@@ -107,15 +107,10 @@ class DirectTransport:
         """Send every request that is still wanted, and whose wire is not lost."""
         unsent, self._unsent = self._unsent, []
         for wire, sink, request, secret in unsent:
-            if not sink.done():
+            if sink.done():
+                wire.withdraw(sink)
+            else:
                 wire.send(self._heads.of(request, secret))
-
-    def _give_up(self, wire: Wire, sink: Sink) -> None:
-        """End the exchange of a call that was cancelled."""
-        if any(entry.sink is sink for entry in self._unsent):
-            wire.withdraw(sink)
-        else:
-            wire.give_up(sink)
 
     async def _connect(self, attempt: Attempt) -> Wire | NoAnswer:
         """Return a new wire, unless the request was recalled meanwhile."""
@@ -123,6 +118,9 @@ class DirectTransport:
         wire = await self._connector.connect(self._new_wire, attempt.connect)
         if isinstance(wire, NoAnswer):
             return wire
+        if self._closed:
+            wire.drop()
+            return _closed()
         if self._recalls != recalls:
             self._pool.keep(wire)
             return RECALLED
@@ -132,6 +130,10 @@ class DirectTransport:
 
     def _new_wire(self) -> Wire:
         return Wire(self._route, self._max_response_bytes, self._pool)
+
+
+def _closed() -> NoAnswer:
+    return NoAnswer(errors.ClientClosedError("the client is closed"), sent=False)
 
 
 class _Pool:

@@ -19,6 +19,8 @@ LIBRARY = ("httptools", httptools.__version__)
 MOST_FIELDS = 128
 LONGEST_FIELD = 8190  # bytes
 
+_SHOWN = 32  # bytes of an answer that is not HTTP
+
 _CODINGS = (b"content-encoding", b"transfer-encoding")
 
 
@@ -93,7 +95,7 @@ class AnswerReader:
             self.is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        self._fields.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         if self._reply is None:
@@ -124,7 +126,7 @@ class AnswerReader:
             data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
             if len(head) <= MOST_FIELDS and len(data) <= self._always_fits:
                 return Response(status, head, data)
-        partial = self._partial or _Partial(b"")
+        partial = self._partial or _Partial()
         rule = partial.broken_rule(self._fields, self._packet, has_body=True)
         if rule is not None:
             return self._malformed(rule)
@@ -132,17 +134,21 @@ class AnswerReader:
         if reply is not None:
             return reply
         assert partial.body is not None  # noqa: S101 - it has been read
-        return partial.body.complete(self._secret)
+        reply = partial.body.complete(self._secret)
+        if isinstance(reply, NoAnswer):
+            self.is_reusable = False
+        return reply
 
     def _go_on(self, data: bytes) -> Reply | None:
         """Take in a packet that does not end the answer; return the reply if no more is wanted."""
         partial = self._partial
         if partial is None:
-            partial = self._partial = _Partial(data[:32])
+            partial = self._partial = _Partial()
         rule = partial.broken_rule(self._fields, len(data), has_body=bool(self._blocks))
         if rule is not None:
             return self._malformed(rule)
         if self._head is None:
+            partial.start = (partial.start + data[:_SHOWN])[:_SHOWN]
             return None
         return self._read(partial, self._parser.get_status_code(), self._head)
 
@@ -183,12 +189,10 @@ class _Partial:
     """What is known of an answer that did not arrive in one packet."""
 
     body: Body | None = None
+    start = b""  # the first bytes of the answer
     _fields: Fields | None = None
     _checked = 0  # header fields that earlier packets ended
     _unbroken = 0  # bytes that neither ended a field nor held any of the body, in a row
-
-    def __init__(self, start: bytes) -> None:
-        self.start = start
 
     def broken_rule(self, fields: Fields, packet: int, *, has_body: bool) -> str | None:
         """Return the limit that the head, a chunk's extensions or the trailers pass, if any.

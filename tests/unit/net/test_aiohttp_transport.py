@@ -24,7 +24,6 @@ from flashback_async.net import aiohttp_session as sessions
 from flashback_async.net.aiohttp_transport import AiohttpTransport
 from flashback_async.net.headers import own_headers
 from flashback_async.values import Attempt, Request, Retry, Secret
-from tests import inside
 from tests.unit.support import TOKEN
 
 SECRET = Secret(TOKEN)
@@ -363,7 +362,7 @@ async def test_those_that_are_ready_together_take_their_connections_together(mon
         await all_are_there.wait()
         raise aiohttp.ServerDisconnectedError
 
-    inside.replace_connect(monkeypatch, connect)
+    monkeypatch.setattr(sessions, "_connect", connect)
     transport = make()
     transport.open()
     await asyncio.gather(*(transport.send(ASK, SECRET, Attempt(5.0)) for _ in range(3)))
@@ -393,7 +392,7 @@ async def test_a_request_that_is_called_back_does_not_leave(monkeypatch):
         await asyncio.sleep(1)
         return connection
 
-    inside.replace_connect(monkeypatch, connect)
+    monkeypatch.setattr(sessions, "_connect", connect)
     transport = make()
     transport.open()
     asked = [asyncio.create_task(transport.send(ASK, SECRET, Attempt(5.0))) for _ in range(2)]
