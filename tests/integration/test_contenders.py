@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from benchmarks.answers import bucket_ids, node_stats_body, stats_body, status_parts
-from benchmarks.contenders import CONTENDERS, SdkReport, Stats
+from benchmarks.contenders import CONTENDERS, SdkReport
+from benchmarks.models import Stats
 from benchmarks.processes import server
 from flashback_async import BucketStats, BucketStatus, DailyNodeStats
 
