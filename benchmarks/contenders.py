@@ -158,6 +158,7 @@ class Pyreqwest(ByHand):
     async def __aexit__(self, *_: object) -> None:
         await self.client.close()
         del self.client  # idle connections live as long as this object
+        await asyncio.sleep(0.1)  # its thread needs that, or may crash an interpreter that ends
 
     async def status(self, bucket_id: str) -> Any:
         request = self.client.get(f"{self.url}/bucket/{bucket_id}/status").build()
