@@ -42,12 +42,19 @@ def _arguments() -> argparse.Namespace:
         "--against",
         type=Path,
         metavar="PATH",
-        help="compare with another checkout of this project instead; takes no other option",
+        help="compare with another checkout of this project instead; takes --transport alone",
+    )
+    parser.add_argument(
+        "--transport",
+        choices=("aiohttp", "direct"),
+        help="what carries the requests of both checkouts (by default, what each client takes)",
     )
     arguments = parser.parse_args()
     given = [name for name, value in vars(arguments).items() if value]
-    if "against" in given and len(given) > 1:
-        parser.error("--against takes no other option")
+    if "against" in given and set(given) - {"against", "transport"}:
+        parser.error("--against takes no other option but --transport")
+    if "transport" in given and "against" not in given:
+        parser.error("--transport needs --against")
     return arguments
 
 
@@ -62,7 +69,7 @@ def main() -> None:
             run.go()
             _finish(run, arguments)
         else:
-            comparison = Comparison(arguments.against, canned.told)
+            comparison = Comparison(arguments.against, canned.told, arguments.transport)
             for name, tree in comparison.trees.items():
                 say(f"{name} tree: {tree}")
             say(tell(comparison.run()))

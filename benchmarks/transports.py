@@ -63,8 +63,9 @@ FLOODS = (Flood(64, 1280, None), Flood(256, 5120, 1.15), Flood(1024, 10240, 2.8)
 
 @frozen
 class Sizes:
-    """How much is measured; tests need little."""
+    """What is measured, and how much; tests need little."""
 
+    settings: tuple[Setting, ...] = SETTINGS
     rounds: int = 15
     calls: int = 400
     late_rounds: int = 5
@@ -127,7 +128,7 @@ class TransportSection:
         """Yield the tables of CPU time over connections that are kept."""
         ratios, absolute = [], []
         job = {"at_once": 64, "calls": self._sizes.calls, "rounds": self._sizes.rounds}
-        for setting in SETTINGS:
+        for setting in self._sizes.settings:
             if setting.loop not in loops():
                 continue
             at, name = (setting.server, setting.loop), f"transport cpu {setting.label}"
