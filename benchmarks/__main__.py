@@ -17,9 +17,7 @@ LATEST = ROOT / "benchmarks" / "results" / "latest.json"
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="the main ratios only, in half a minute"
-    )
+    parser.add_argument("--quick", action="store_true", help="the main ratios only, in a minute")
     parser.add_argument(
         "--only",
         action="append",
