@@ -33,13 +33,19 @@ Blocks = dict[str, list[float]]  # CPU microseconds of a call in each block, by 
 class Comparison:
     """Measurements of this tree and of another one, made with this tree's libraries and server."""
 
-    def __init__(self, other: Path, ports: dict[str, int], **sizes: int) -> None:
-        """Check the other tree; `sizes` replace those of the blocks."""
+    def __init__(
+        self, other: Path, ports: dict[str, int], transport: str | None = None, **sizes: int
+    ) -> None:
+        """Check the other tree; `sizes` replace those of the blocks.
+
+        None as the transport is what each tree's client takes by default.
+        """
         self.trees = {"this": ROOT, "other": other.expanduser().resolve()}
         if not (self.trees["other"] / "flashback_async" / "__init__.py").is_file():
             raise SystemExit(f"{other}: there is no package flashback_async in it")
         few, many = (f"http://127.0.0.1:{ports[str(size)]}" for size in SIZES)
-        self._job = {
+        self._job: dict[str, Any] = {
+            "transport": transport,
             "token": TOKEN,
             "day": DAY.isoformat(),
             "id_template": BUCKET_ID,

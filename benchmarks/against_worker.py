@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import json
 import sys
 import time
@@ -38,15 +39,27 @@ def main() -> None:
 async def measure(job: Job) -> None:
     """Run a block of the case that each line names, and write the CPU microseconds of a call."""
     ids = map(job["id_template"].format, count())
-    limits = Limits(max_concurrency=job["at_once"])
+    options = {"limits": Limits(max_concurrency=job["at_once"]), **transport_of(job)}
     async with (
-        FlashbackClient(job["token"], base_url=job["few_nodes"], limits=limits) as few,
-        FlashbackClient(job["token"], base_url=job["many_nodes"], limits=limits) as many,
+        FlashbackClient(job["token"], base_url=job["few_nodes"], **options) as few,
+        FlashbackClient(job["token"], base_url=job["many_nodes"], **options) as many,
     ):
         cases = cases_of(few, many, date.fromisoformat(job["day"]), job["at_once"])
         # Nothing is under way between two blocks, so the loop may wait here.
         for name in map(str.rstrip, sys.stdin):
             print(await cost_of(cases[name], keys_of(name, ids, job)), flush=True)
+
+
+def transport_of(job: Job) -> dict[str, str]:
+    """Return the option that chooses the transport; a tree without it has aiohttp's only."""
+    wanted = job["transport"]
+    if wanted is None:
+        return {}
+    if "transport" in inspect.signature(FlashbackClient).parameters:
+        return {"transport": wanted}
+    if wanted == "aiohttp":
+        return {}
+    raise SystemExit(f"this tree's client has no transport {wanted!r}")
 
 
 def cases_of(

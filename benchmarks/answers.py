@@ -9,7 +9,9 @@ from itertools import count, islice
 
 TOKEN = "a-token-of-the-usual-length-0123456789"
 DAY = date(2024, 1, 15)
+DAY_ASKED = {"day": f"{DAY.isoformat()}T00:00:00.000Z"}  # the body of a request
 SIZES = (3, 50)  # nodes in an answer
+LATENCY = 0.03  # seconds until the late server answers
 LISTED = 100  # ids in a list request
 BUCKET_ID = "{:08x}-6147-41f8-a0a1-b65534fbbb2e"
 

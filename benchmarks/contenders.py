@@ -3,67 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
-from abc import ABC, abstractmethod
-from collections import deque
+from abc import abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
-from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import aiohttp
-import attrs
-import cattrs
-import httpx
 import tenacity
 
-from benchmarks.answers import DAY, TOKEN
+from benchmarks.answers import DAY, DAY_ASKED, TOKEN
+from benchmarks.contender import Contender, Take
+from benchmarks.floor import Floor
+from benchmarks.models import Daily, StatsList, Status, converter
 from flashback_async import FlashbackClient, Limits, Outcome, fan_out
+
+if TYPE_CHECKING:
+    from flashback_async.config import TransportName
 
 K = TypeVar("K")
 
-Take = Callable[[Any], object]
-_DAY = {"day": f"{DAY.isoformat()}T00:00:00.000Z"}
 _HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-
-
-class Contender(ABC):
-    """One way to make the calls. ``take`` receives each result as soon as a user would have it."""
-
-    name: ClassVar[str]
-
-    def __init__(self, url: str, concurrency: int) -> None:
-        self.url = url
-        self.concurrency = concurrency
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    @abstractmethod
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None: ...
-
-    @abstractmethod
-    async def status(self, bucket_id: str) -> object:
-        """Get the status of one bucket."""
-
-    @abstractmethod
-    async def statuses(self, ids: Iterable[str], take: Take) -> None:
-        """Get the status of many buckets."""
-
-    @abstractmethod
-    async def node_stats(self, ids: Iterable[str], take: Take) -> None:
-        """Get the node statistics of many buckets for one day."""
-
-    @abstractmethod
-    async def stats(self, lists: Iterable[Sequence[str]], take: Take) -> None:
-        """Get the totals of many lists of buckets."""
 
 
 class ByHand(Contender):
@@ -103,7 +61,8 @@ class Aiohttp(ByHand):
     name = "aiohttp"
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=max(100, self.concurrency))  # 100 is its default
+        limit = max(100, self.concurrency)  # 100 is its default
+        connector = aiohttp.TCPConnector(limit=limit, ssl=self.tls or True)
         self.session = aiohttp.ClientSession(headers=_HEADERS, connector=connector)
         return self
 
@@ -117,7 +76,7 @@ class Aiohttp(ByHand):
 
     async def daily(self, bucket_id: str) -> Any:
         url = f"{self.url}/bucket/{bucket_id}/stats"
-        async with self.session.post(url, json=_DAY) as response:
+        async with self.session.post(url, json=DAY_ASKED) as response:
             response.raise_for_status()
             return await response.json()
 
@@ -127,56 +86,6 @@ class Aiohttp(ByHand):
             response.raise_for_status()
             return await response.json()
 
-
-@attrs.define
-class Node:
-    ip: str
-    region: str
-    version: str
-    status: str
-    latency_ms: float
-    lastUpdated: datetime
-
-
-@attrs.define
-class Status:
-    bucketId: str
-    nodeStatus: list[Node]
-
-
-@attrs.define
-class DailyNode:
-    ip: str
-    host: str
-    perc_uptime: float
-    avg_latency_ms: float
-    version: str
-    node_status: str
-    last_updated: datetime
-    last_latency_ms: float
-
-
-@attrs.define
-class Daily:
-    nodeStats: list[DailyNode]
-
-
-@attrs.define
-class Stats:
-    bucketId: str
-    totalCount: int
-    totalUploadBytes: int
-    totalDownloadBytes: int
-    totalSizeChange: int
-
-
-@attrs.define
-class StatsList:
-    stats: list[Stats]
-
-
-converter = cattrs.Converter()
-converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
 
 _again = tenacity.retry(
     stop=tenacity.stop_after_attempt(3),
@@ -210,7 +119,9 @@ class Httpx(ByHand):
     name = "httpx"
 
     async def __aenter__(self) -> Self:
-        self.client = httpx.AsyncClient(headers=_HEADERS)
+        import httpx  # no process without this contender has it
+
+        self.client = httpx.AsyncClient(headers=_HEADERS, verify=self.tls or True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -221,7 +132,7 @@ class Httpx(ByHand):
         return response.raise_for_status().json()
 
     async def daily(self, bucket_id: str) -> Any:
-        response = await self.client.post(f"{self.url}/bucket/{bucket_id}/stats", json=_DAY)
+        response = await self.client.post(f"{self.url}/bucket/{bucket_id}/stats", json=DAY_ASKED)
         return response.raise_for_status().json()
 
     async def listed(self, ids: Sequence[str]) -> Any:
@@ -230,14 +141,54 @@ class Httpx(ByHand):
         return response.raise_for_status().json()
 
 
+class Pyreqwest(ByHand):
+    """Hand-written pyreqwest, which is Rust's reqwest, that returns dicts; its own settings."""
+
+    name = "pyreqwest"
+
+    async def __aenter__(self) -> Self:
+        from pyreqwest.client import ClientBuilder  # as with httpx
+
+        builder = ClientBuilder().default_headers(_HEADERS).error_for_status()
+        if self.authority:
+            builder = builder.add_root_certificate_pem(self.authority.encode())
+        self.client = builder.build()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+        del self.client  # idle connections live as long as this object
+        await asyncio.sleep(0.1)  # its thread needs that, or may crash an interpreter that ends
+
+    async def status(self, bucket_id: str) -> Any:
+        request = self.client.get(f"{self.url}/bucket/{bucket_id}/status").build()
+        return await (await request.send()).json()
+
+    async def daily(self, bucket_id: str) -> Any:
+        url = f"{self.url}/bucket/{bucket_id}/stats"
+        request = self.client.post(url).body_json(DAY_ASKED).build()
+        return await (await request.send()).json()
+
+    async def listed(self, ids: Sequence[str]) -> Any:
+        params = {"bucketId": ",".join(ids)}
+        request = self.client.get(f"{self.url}/bucket/stats").query(params).build()
+        return await (await request.send()).json()
+
+
 class Sdk(Contender):
     """This SDK with default settings; each result is taken as soon as it is ready."""
 
     name = "this SDK"
+    transport: ClassVar[TransportName] = "direct"
 
     async def __aenter__(self) -> Self:
-        limits = Limits(max_concurrency=self.concurrency)
-        self.client = FlashbackClient(TOKEN, base_url=self.url, limits=limits)
+        self.client = FlashbackClient(
+            TOKEN,
+            base_url=self.url,
+            limits=Limits(max_concurrency=self.concurrency),
+            ssl_context=self.tls,
+            transport=self.transport,
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -255,6 +206,13 @@ class Sdk(Contender):
     async def stats(self, lists: Iterable[Sequence[str]], take: Take) -> None:
         listed = self.client.bucket_stats.list
         await _drain(fan_out(listed, lists, concurrency=self.concurrency), take)
+
+
+class SdkAiohttp(Sdk):
+    """This SDK over aiohttp, as it is behind a proxy or with a borrowed session."""
+
+    name = "this SDK over aiohttp"
+    transport = "aiohttp"
 
 
 class SdkReport(Sdk):
@@ -276,97 +234,16 @@ async def _drain(outcomes: AsyncIterable[Outcome[Any, Any]], take: Take) -> None
         take(outcome.unwrap())
 
 
-class Floor(Contender):
-    """A bare protocol with one future for each request; it returns bytes, and nothing is faster."""
-
-    name = "bare protocol"
-
-    async def __aenter__(self) -> Self:
-        parts = urlsplit(self.url)
-        assert parts.hostname is not None
-        assert parts.port is not None
-        connect = asyncio.get_running_loop().create_connection
-        made = [await connect(_Wire, parts.hostname, parts.port) for _ in range(self.concurrency)]
-        self.wires = deque(wire for _, wire in made)
-        self.tail = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {TOKEN}\r\n"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for wire in self.wires:
-            wire.transport.close()
-
-    async def status(self, bucket_id: str) -> bytes:
-        return await self._ask(self._status(bucket_id))
-
-    async def statuses(self, ids: Iterable[str], take: Take) -> None:
-        await self._work(self._status, ids, take)
-
-    async def node_stats(self, ids: Iterable[str], take: Take) -> None:
-        await self._work(self._daily, ids, take)
-
-    async def stats(self, lists: Iterable[Sequence[str]], take: Take) -> None:
-        await self._work(self._listed, lists, take)
-
-    async def _work(self, request: Callable[[K], bytes], keys: Iterable[K], take: Take) -> None:
-        source = iter(keys)
-
-        async def work() -> None:
-            for key in source:
-                take(await self._ask(request(key)))
-
-        await asyncio.gather(*[work() for _ in range(self.concurrency)])
-
-    async def _ask(self, request: bytes) -> bytes:
-        wire = self.wires.popleft()
-        body = await wire.ask(request)
-        self.wires.append(wire)
-        return body
-
-    def _status(self, bucket_id: str) -> bytes:
-        return f"GET /bucket/{bucket_id}/status{self.tail}\r\n".encode()
-
-    def _daily(self, bucket_id: str) -> bytes:
-        body = json.dumps(_DAY)
-        length = f"Content-Length: {len(body)}\r\n"
-        return f"POST /bucket/{bucket_id}/stats{self.tail}{length}\r\n{body}".encode()
-
-    def _listed(self, ids: Sequence[str]) -> bytes:
-        return f"GET /bucket/stats?bucketId={'%2C'.join(ids)}{self.tail}\r\n".encode()
-
-
-class _Wire(asyncio.Protocol):
-    """One connection with at most one request in flight."""
-
-    transport: asyncio.Transport
-    _answer: asyncio.Future[bytes]
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._ask = asyncio.get_running_loop().create_future
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def ask(self, request: bytes) -> asyncio.Future[bytes]:
-        self._answer = self._ask()
-        self.transport.write(request)
-        return self._answer
-
-    def data_received(self, data: bytes) -> None:
-        if self._rest:
-            data = self._rest + data
-        head = data.find(b"\r\n\r\n") + 4
-        length = _LENGTH.search(data)
-        if head < 4 or length is None or len(data) < head + int(length[1]):
-            self._rest = data
-            return
-        self._rest = b""
-        if not self._answer.done():
-            self._answer.set_result(data[head:])
-
-
-_LENGTH = re.compile(rb"\r\nContent-Length: ([0-9]+)\r\n")
-
-
-CONTENDERS: tuple[type[Contender], ...] = (Floor, Aiohttp, Typed, Httpx, Sdk, SdkReport)
+CONTENDERS: tuple[type[Contender], ...] = (
+    Floor,
+    Aiohttp,
+    Typed,
+    Httpx,
+    Pyreqwest,
+    Sdk,
+    SdkAiohttp,
+    SdkReport,
+)
+# Other HTTP libraries make the rest of their process dearer, so each has runs of its own.
+OTHERS: tuple[type[Contender], ...] = (Httpx, Pyreqwest)
 BY_NAME = {contender.name: contender for contender in CONTENDERS}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.answers import bucket_id, bucket_ids, stats_body, status_parts
-from benchmarks.contenders import StatsList, Status, converter
+from benchmarks.models import StatsList, Status, converter
 from benchmarks.processes import ROOT
 from flashback_async.api.stats import decode_stats
 from flashback_async.api.wire import decode_status

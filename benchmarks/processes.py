@@ -24,11 +24,14 @@ _COLD = str(128 * 1024)  # glibc's initial threshold; one that is set explicitly
 
 
 class Server:
-    """A server in a process of its own; it reports its ports first and its counts at the end."""
+    """A server in a process of its own; it reports its ports first and its counts at the end.
+
+    One with TLS reports the certificate of its authority too.
+    """
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._process = start(module, *arguments)
-        self.told: dict[str, int] = json.loads(self._line())
+        self.told: dict[str, Any] = json.loads(self._line())
         self.said: dict[str, int] = {}
 
     def stop(self) -> None:

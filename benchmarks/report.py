@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 from attrs import field, frozen
 
+_PACKAGES = ("flashback-async", "aiohttp", "httptools", "httpx", "msgspec", "pyreqwest")
 _LEAST_MOVE = 0.05  # ratios of two runs on one quiet machine differ by less
 
 
@@ -58,7 +59,7 @@ def _about() -> dict[str, str]:
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        **{name: version(name) for name in ("flashback-async", "aiohttp", "httpx", "msgspec")},
+        **{name: version(name) for name in _PACKAGES},
     }
 
 

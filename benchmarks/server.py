@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,9 +17,9 @@ from typing import cast
 from benchmarks.answers import SIZES, node_stats_body, stats_body, status_parts
 from benchmarks.processes import give_way, raise_descriptor_limit
 
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
+    b"HTTP/1.1 200 OK\r\n%bContent-Type: application/json; charset=utf-8\r\n"
     b"Content-Length: %d\r\n\r\n"
 )
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
@@ -50,10 +51,13 @@ class Requests(asyncio.Protocol):
             at = after
         self._rest = data[at:]
         if answers:
-            self.transport.write(b"".join(answers))
+            self.send(b"".join(answers))
 
     def answer(self, method: bytes, target: bytes) -> bytes:
         raise NotImplementedError
+
+    def send(self, answers: bytes) -> None:
+        self.transport.write(answers)
 
     @staticmethod
     def _body_length(data: bytes, at: int, end: int) -> int:
@@ -64,15 +68,19 @@ class Requests(asyncio.Protocol):
 
 
 class Canned(Requests):
-    """Answers that are sent at once; those to status requests differ in the bucket's id alone."""
+    """Answers that are sent at once; those to status requests differ in the bucket's id alone.
 
-    def __init__(self, nodes: int) -> None:
+    ``fields`` are header fields besides the type and the length of the body.
+    """
+
+    def __init__(self, nodes: int, fields: bytes = b"") -> None:
         super().__init__()
+        self._fields = fields
         before, self._status_tail = status_parts(nodes)
         length = len(before) + 36 + len(self._status_tail)
-        self._status_head = with_head(before, length)
+        self._status_head = with_head(before, length, fields)
         body = node_stats_body(nodes)
-        self._node_stats = with_head(body, len(body))
+        self._node_stats = with_head(body, len(body), fields)
 
     def answer(self, method: bytes, target: bytes) -> bytes:
         if method == b"POST":
@@ -80,7 +88,7 @@ class Canned(Requests):
         if target.startswith(_LISTED):
             listed = target[len(_LISTED) :].replace(b"%2C", b",").split(b",")
             body = stats_body(listed)
-            return with_head(body, len(body))
+            return with_head(body, len(body), self._fields)
         return self._status_head + bucket_of(target) + self._status_tail
 
 
@@ -95,14 +103,15 @@ def bucket_of(target: bytes) -> bytes:
     return target[len(b"/bucket/") : target.rindex(b"/")]
 
 
-def with_head(start: bytes, length: int) -> bytes:
+def with_head(start: bytes, length: int, fields: bytes = b"") -> bytes:
     """Return the head of an answer of some length, followed by the start of its body."""
-    return _HEAD % length + start
+    return _HEAD % (fields, length) + start
 
 
-async def listen(make: Callable[[], asyncio.Protocol]) -> int:
+async def listen(make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> int:
     """Listen on a free port of the loopback interface and return it."""
-    server = await asyncio.get_running_loop().create_server(make, _HOST, 0, backlog=2048)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(make, HOST, 0, backlog=2048, ssl=tls)
     _servers.append(server)
     port: int = server.sockets[0].getsockname()[1]
     return port

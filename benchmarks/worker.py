@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import decode, measure, scale
+from benchmarks import decode, latency, measure, memory, scale, transports
 from benchmarks.processes import free_a_large_block
 
 TASKS = {
     task.__name__: task
     for task in (
         measure.cpu,
-        measure.latency,
-        measure.memory_in_flight,
-        measure.memory_per_key,
+        latency.latency,
+        memory.memory_in_flight,
+        memory.memory_per_key,
         measure.first_result,
         decode.decode,
         decode.imports,
         scale.growth_of_fan_out,
         scale.growth_of_statuses,
         scale.throughput,
+        transports.blocks,
     )
 }
 

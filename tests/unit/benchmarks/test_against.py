@@ -2,7 +2,9 @@
 
 import pytest
 
+from benchmarks import against_worker
 from benchmarks.against import Comparison, ratios, tell, verdict
+from benchmarks.against_worker import transport_of
 
 PORTS = {"3": 1, "50": 2}
 
@@ -30,6 +32,24 @@ def test_the_ratio_is_of_neighbouring_blocks_and_not_of_the_medians():
     line = tell(measured).splitlines()[-1]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == ["a call", "27.5", "25.0", "1.100 [1.100–1.100]", "10.0 % more"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "now", "before"),
+    [(None, {}, {}), ("aiohttp", {"transport": "aiohttp"}, {})],
+    ids=["the default", "the path over aiohttp"],
+)
+def test_a_tree_without_transports_has_that_of_aiohttp(wanted, now, before, monkeypatch):
+    assert transport_of({"transport": wanted}) == now
+    monkeypatch.setattr(against_worker, "FlashbackClient", lambda token, *, base_url: None)
+    assert transport_of({"transport": wanted}) == before
+
+
+def test_a_tree_without_a_direct_transport_is_told(monkeypatch):
+    assert transport_of({"transport": "direct"}) == {"transport": "direct"}
+    monkeypatch.setattr(against_worker, "FlashbackClient", lambda token, *, base_url: None)
+    with pytest.raises(SystemExit, match="this tree's client has no transport 'direct'"):
+        transport_of({"transport": "direct"})
 
 
 def test_a_folder_without_the_package_is_refused(tmp_path):
