@@ -827,7 +827,6 @@ def test_L13_client_made_outside_of_any_loop_works_in_one():
 FORK = """
     import asyncio, json, os, signal, sys
     from flashback_async import FlashbackClient
-    from tests import inside
     from tests.faults.harness.server import ScriptedServer
 
     async def error_of(call):
@@ -838,9 +837,8 @@ FORK = """
 
     async def main():
         async with ScriptedServer() as served:
-            client = FlashbackClient("any-token", base_url=served.url)
+            client = FlashbackClient("any-token", base_url=served.url, transport="{TRANSPORT}")
             await client.status.get("before")
-            session = inside.session(client)
             reader, writer = os.pipe()
             child = os.fork()
             if not child:
@@ -877,8 +875,9 @@ FORK = """
         ),
     ],
 )
-def test_L14_client_in_a_forked_child(child: str):
-    answer = json.loads(run_script(FORK.replace("{CHILD}", child)))
+def test_L14_client_in_a_forked_child(child: str, transport: str):
+    script = FORK.replace("{CHILD}", child).replace("{TRANSPORT}", transport)
+    answer = json.loads(run_script(script))
     assert answer["status"] == 0
     *errors, pid = answer["told"]
     for kind, text in errors:
