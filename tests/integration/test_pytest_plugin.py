@@ -114,9 +114,14 @@ def run(pytester, monkeypatch):
     [
         (PLAIN, {}, ["-p", "no:anyio"], 5),
         (PYTEST_ASYNCIO, {"mark": "[]"}, ["-o", "asyncio_mode=auto"], 2),
-        (PYTEST_ASYNCIO, {"mark": "pytest.mark.asyncio"}, ["-o", "asyncio_mode=strict"], 2),
-        (PYTEST_ASYNCIO, {"mark": "pytest.mark.anyio"}, [], 2),
-        (UNITTEST, {}, [], 2),
+        pytest.param(
+            *(PYTEST_ASYNCIO, {"mark": "pytest.mark.asyncio"}, ["-o", "asyncio_mode=strict"], 2),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(PYTEST_ASYNCIO, {"mark": "pytest.mark.anyio"}, [], 2), marks=pytest.mark.slow
+        ),
+        pytest.param(*(UNITTEST, {}, [], 2), marks=pytest.mark.slow),
     ],
     ids=["plain", "asyncio_auto", "asyncio_strict", "anyio", "unittest"],
 )

@@ -196,6 +196,7 @@ async def test_a_quiet_watch_writes_nothing(make, state):
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_a_busy_file_does_not_grow(make, state):
     ids = [f"b{n:03}" for n in range(200)]
     api, bench = make(*ids)
