@@ -23,14 +23,7 @@ from flashback_async.errors import (
     TokenProviderError,
 )
 from flashback_async.run import Run
-from flashback_async.values import (
-    Attempt,
-    NoAnswer,
-    Request,
-    Response,
-    Retry,
-    Secret,
-)
+from flashback_async.values import Attempt, NoAnswer, Request, Response, Retry, Secret
 
 T = TypeVar("T")
 Reply = Response | NoAnswer
@@ -245,7 +238,8 @@ class Call:
             while (wait := self._next_wait(retries, reply)) is not None:
                 record.log_retry(reply, wait or max(0.0, admission.pause_left()))
                 await self._state.clock.sleep(wait)
-                reply = await self._repeat_for_free(await self._exchange())
+                again = await self._exchange(fresh=record.doubts_idle_connections)
+                reply = await self._repeat_for_free(again)
                 if isinstance(reply, Response):
                     return reply
         finally:

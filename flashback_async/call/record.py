@@ -134,6 +134,12 @@ class CallRecord:
         assert self._secret is not None  # noqa: S101 - an attempt has begun
         return self._secret
 
+    @property
+    def doubts_idle_connections(self) -> bool:
+        """Whether the last attempt got no byte over a used connection, so others may be dead."""
+        attempt = self.attempt
+        return attempt is not None and attempt.reused and attempt.phase == "headers"
+
     # The call's errors.
 
     def complete(self, error: FlashbackError, response: Response | None = None) -> FlashbackError:

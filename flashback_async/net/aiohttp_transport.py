@@ -12,6 +12,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
+from flashback_async import errors
 from flashback_async.api import answers
 from flashback_async.net import failures
 from flashback_async.net.aiohttp_errors import hidden_token, no_answer, session_closed
@@ -121,6 +122,10 @@ class AiohttpTransport:
             failure = self._failure(error, attempt, secret)
             if failure is None:
                 raise
+            # The status of an answer counts, whatever its body is, unless it announces data.
+            head = attempt.head
+            if isinstance(failure.error, errors.DecodeError) and head is not None:
+                return failure if answers.is_data(head.status, head.headers) else head
             return failure
         finally:
             in_flight.count -= 1

@@ -48,14 +48,15 @@ class Body:
                 self._transfer.append(value.lower())
                 self.is_framed = True
             elif lowered == b"content-encoding":
-                codings = value.lower().decode("latin-1").split(",")
+                codings = value.decode("latin-1").split(",")
                 self._codings += [coding.strip() for coding in codings]
 
-    def refusal(self, secret: Secret) -> NoAnswer | None:
-        """Return why the body is not read at all; None if it is."""
+    def refusal(self, secret: Secret) -> Response | NoAnswer | None:
+        """Return the reply if the body is not read at all."""
         if self._transfer not in ([], [b"chunked"]):
             return failures.malformed("a Transfer-Encoding other than chunked", secret)
-        if self._is_data and self.expected is not None and self.expected > self._limit:
+        is_plain = isinstance(self._inflater, _Plain)
+        if self._is_data and is_plain and (self.expected or 0) > self._limit:
             return failures.too_large(f"{self.expected} bytes are declared", self._limit)
         if self._inflater is None and self.expected != 0:
             return self._badly_encoded("", secret)
@@ -72,16 +73,22 @@ class Body:
             if len(self._data) > self._limit:
                 if self._is_data:
                     return failures.too_large("more bytes follow", self._limit)
-                return Response(self._status, self._headers, bytes(self._data[: self._limit]))
+                return self._response()
         return None
 
     def complete(self, secret: Secret) -> Response | NoAnswer:
         """Return the reply with the whole body."""
         if self.received and self._inflater is not None and not self._inflater.is_done:
             return self._badly_encoded(", which ended early", secret)
-        return Response(self._status, self._headers, bytes(self._data))
+        return self._response()
 
-    def _badly_encoded(self, how: str, secret: Secret) -> NoAnswer:
+    def _response(self) -> Response:
+        return Response(self._status, self._headers, bytes(self._data[: self._limit]))
+
+    def _badly_encoded(self, how: str, secret: Secret) -> Response | NoAnswer:
+        """Return the failure of data; any other answer counts by its status, without the rest."""
+        if not self._is_data:
+            return self._response()
         return failures.badly_encoded(f"{', '.join(self._codings)}{how}", secret)
 
     def _keep(self, block: bytes) -> None:
@@ -113,7 +120,8 @@ def _inflater(codings: list[str]) -> _Inflater | None:
 
     What is no compression is ignored, because some servers name a character set here.
     """
-    compressions = [coding for coding in codings if coding in _COMPRESSIONS]
+    lowered = [coding.lower() for coding in codings]
+    compressions = [coding for coding in lowered if coding in _COMPRESSIONS]
     if not compressions:
         return _Plain()
     if compressions == ["gzip"]:

@@ -43,9 +43,9 @@ class Connector:
         self, base_url: str, route: Route, ssl_context: ssl.SSLContext | None, longest_lookup: float
     ) -> None:
         parts = urlsplit(base_url)
-        host = (parts.hostname or "").rstrip(".")
+        host = parts.hostname or ""
         self._route = route
-        self._host = host
+        self._server_name = host.rstrip(".")
         self._ssl = ssl_context if route.is_https else None
         self._lookups = Lookups(host, parts.port or (443 if route.is_https else 80), longest_lookup)
 
@@ -81,7 +81,7 @@ class Connector:
             make_protocol,
             sock=connected,
             ssl=self._ssl,
-            server_hostname=self._host,
+            server_hostname=self._server_name,
             ssl_handshake_timeout=limit + _LATER,
         )
         spoken = transport.get_extra_info("ssl_object").selected_alpn_protocol()
@@ -153,6 +153,17 @@ def _address_infos(host: str, port: int) -> Addresses:
 
 
 async def resolve(host: str, port: int) -> Addresses:
-    """Return what the resolver of the event loop knows about a host."""
+    """Return what the resolver of the event loop knows about a host.
+
+    Raises:
+        OSError: It knows nothing.
+    """
     loop = asyncio.get_running_loop()
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    flags = socket.AI_ADDRCONFIG
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from None
+    if not found:
+        raise socket.gaierror(socket.EAI_NONAME, "the resolver knows no address")
+    return found

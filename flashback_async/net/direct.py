@@ -19,7 +19,7 @@ _ROUND = 7.5
 
 
 class _Unsent(NamedTuple):
-    """A request that leaves at the end of this event loop iteration."""
+    """A request that leaves soon."""
 
     wire: Wire
     sink: Sink
@@ -31,8 +31,8 @@ class DirectTransport:
     """Exchanges with one origin, without a proxy, over connections of its own.
 
     Calls limit how many exchanges there are at once. Each takes the idle wire that was used last,
-    or connects a new one. Requests of one event loop iteration leave together at its end, which
-    wakes the server and the network less often.
+    or connects a new one. Requests that are ready in one event loop iteration leave together,
+    which wakes the server and the network less often.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class DirectTransport:
         self._heads = _Heads(base_url, headers)
         self._pool = _Pool()
         self._unsent: list[_Unsent] = []
-        self._in_flight = 0
         self._recalls = 0
         self._has_answered = False
         self._closed = False
@@ -67,40 +66,39 @@ class DirectTransport:
         self._recalls += 1
         for wire, sink, _, _ in self._unsent:
             if not sink.done():
-                wire.withdraw(sink)
+                wire.give_up(sink)
                 sink.set_result(RECALLED)
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
         if self._closed:
             return _closed()
-        self._in_flight += 1
         wire = sink = None
         try:
-            wire = None if attempt.fresh else self._pool.take()
+            wire = self._pool.take(fresh=attempt.fresh)
             if wire is None:
                 made = await self._connect(attempt)
                 if isinstance(made, NoAnswer):
                     return made
                 wire = made
             sink = wire.expect(attempt, secret)
-            if self._in_flight > 1:
-                self._send_soon(_Unsent(wire, sink, request, secret))
-            elif not sink.done():
-                wire.send(self._heads.of(request, secret))
+            self._send_soon(_Unsent(wire, sink, request, secret))
             reply = await sink
-            if not self._has_answered:
-                self._has_answered = isinstance(reply, Response)
+            if isinstance(reply, Response):
+                attempt.phase, self._has_answered = "body", True
             return reply
         except asyncio.CancelledError:
             if wire is not None and sink is not None:
                 wire.give_up(sink)
             raise
-        finally:
-            self._in_flight -= 1
 
     def _send_soon(self, unsent: _Unsent) -> None:
+        """Send a request with all others that are ready, once wires were read that had bytes.
+
+        An iteration of the event loop reads after the calls that were scheduled before it. So the
+        requests leave in the one after the next.
+        """
         if not self._unsent:
-            self._loop.call_soon(self._send_all)
+            self._loop.call_soon(self._loop.call_soon, self._send_all)
         self._unsent.append(unsent)
 
     def _send_all(self) -> None:
@@ -108,7 +106,7 @@ class DirectTransport:
         unsent, self._unsent = self._unsent, []
         for wire, sink, request, secret in unsent:
             if sink.done():
-                wire.withdraw(sink)
+                wire.give_up(sink)
             else:
                 wire.send(self._heads.of(request, secret))
 
@@ -121,6 +119,7 @@ class DirectTransport:
         if self._closed:
             wire.drop()
             return _closed()
+        self._pool.add(wire)
         if self._recalls != recalls:
             self._pool.keep(wire)
             return RECALLED
@@ -150,18 +149,26 @@ class _Pool:
         self._round = 0
         self._end_of_round: asyncio.TimerHandle | None = None
 
-    def take(self) -> Wire | None:
-        """Return the usable wire that was used last, if there is one."""
+    def take(self, *, fresh: bool) -> Wire | None:
+        """Return the usable wire that was used last, if there is one.
+
+        A call that asks for a fresh one has met a dead one. The other idle ones may be dead too,
+        so they are closed.
+        """
         while self._idle:
             wire, _ = self._idle.popitem()
-            if wire.is_usable:
+            if wire.is_usable and not fresh:
                 return wire
             wire.drop()
         return None
 
     def add(self, wire: Wire) -> None:
-        """Count a wire that is connected now."""
-        self._wires.add(wire)
+        """Count a wire that is connected, unless it is lost already.
+
+        uvloop does not report the end of a connection whose making was cancelled.
+        """
+        if not wire.is_lost:
+            self._wires.add(wire)
 
     def keep(self, wire: Wire) -> None:
         """Keep a wire that is free for the next exchange."""

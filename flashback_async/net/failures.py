@@ -163,8 +163,17 @@ def malformed_text(rule: str, secret: Secret) -> str:
 
 def not_http_text(start: bytes, secret: Secret) -> str:
     """Return the text about an answer that is not HTTP, with its first bytes."""
-    shown = ascii(redact(start.decode("latin-1"), secret)[:32])
-    return f"not HTTP: the answer starts with {shown}"
+    return f"not HTTP: the answer starts with {_sample(start, secret)}"
+
+
+def unasked(start: bytes, secret: Secret) -> NoAnswer:
+    """Return the failure of a server that sent something before it was asked."""
+    text = f"not HTTP: the server begins by sending {_sample(start, secret)}"
+    return NoAnswer(errors.ProtocolError(text))
+
+
+def _sample(start: bytes, secret: Secret) -> str:
+    return ascii(redact(start.decode("latin-1"), secret)[:32])
 
 
 def badly_encoded(text: str, secret: Secret) -> NoAnswer:

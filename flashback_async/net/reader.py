@@ -109,7 +109,9 @@ class AnswerReader:
         if self._reply is not None:
             return
         status = self._parser.get_status_code()
-        if 100 <= status < 200:  # the final answer follows
+        if status < 200:
+            # An informational answer precedes the final one. No status below 100 is known.
+            self._reply = None if status >= 100 else self._unknown(status)
             self._head = None
             return
         # Before and after this moment the parser does not know it.
@@ -157,6 +159,8 @@ class AnswerReader:
         body, blocks = partial.body, self._blocks
         self._blocks = []
         if body is None:
+            if status < 100:  # such an answer may have no end
+                return self._unknown(status)
             attempt = self._attempt
             body = partial.body = Body(status, head, self._max_response_bytes)
             attempt.head, attempt.expected = Response(status, head, b""), body.expected
@@ -169,6 +173,11 @@ class AnswerReader:
         if reply is not None:
             self.is_reusable = False
         return reply
+
+    def _unknown(self, status: int) -> Response:
+        """Return an answer that the call refuses because of its status."""
+        self.is_reusable = False
+        return Response(status, self._head or (), b"")
 
     def _not_understood(self, rule: str, data: bytes) -> NoAnswer:
         """Return the failure of bytes that the parser refused because of a rule."""
@@ -209,7 +218,7 @@ class _Partial:
         self._unbroken = 0 if is_new or new or has_body else self._unbroken + packet
         longest = max((len(name) + len(value) for name, value in new), default=0)
         if longest > LONGEST_FIELD or self._unbroken > 2 * LONGEST_FIELD:
-            return f"a header field is longer than {LONGEST_FIELD} bytes"
+            return f"a header field, or another line, is longer than {LONGEST_FIELD} bytes"
         return None
 
 

@@ -16,9 +16,7 @@ Sink = asyncio.Future[Reply]
 
 
 class Owner(Protocol):
-    """The pool of a wire, which hears of its begin, its free moments and its end."""
-
-    def add(self, wire: Wire) -> None: ...
+    """The pool of a wire, which hears of its free moments and its end."""
 
     def keep(self, wire: Wire) -> None: ...
 
@@ -35,8 +33,11 @@ class Wire(asyncio.Protocol):
     kept_in = 0  # the round of the pool in which the wire became free
     _was_used = False
     _may_be_reused = True
+    is_lost = False
     _is_open = False
+    _has_sent = False  # in the current exchange
     _error: Exception | None = None  # with which the connection was lost
+    _unasked = b""  # what the server sent before the first request
     _sink: Sink | None = None
 
     def __init__(self, route: Route, max_response_bytes: int, owner: Owner) -> None:
@@ -50,31 +51,41 @@ class Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._is_open = True
-        self._owner.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._sink is None:  # the server speaks although it was not asked
-            self.drop()
+        if not self._has_sent:
+            self._refuse_unasked(data)
             return
         reply = self._reader.feed(data)
         if reply is not None:
             self._finish(reply)
+
+    def _refuse_unasked(self, data: bytes) -> None:
+        """Close the connection because the server speaks although it was not asked."""
+        self._is_open = False
+        if not self._was_used:
+            self._unasked = data
+        if self._sink is not None:
+            self._finish(self._lost())
+        self.drop()
 
     def eof_received(self) -> None:
         """Use the connection no more; the event loop closes it."""
         self._is_open = False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._is_open, self._error = False, error
+        self.is_lost, self._is_open, self._error = True, False, error
         if self._sink is not None:
             self._reader.note_progress()
-            self._finish(self._reader.end() or self._lost())
+            self._finish((self._reader.end() if error is None else None) or self._lost())
         self._reader.close()
         self._owner.forget(self)
 
     def _lost(self) -> Reply:
         """Return the failure of an exchange whose connection was lost."""
         error = self._error
+        if self._unasked:
+            return failures.unasked(self._unasked, self._secret)
         reset = isinstance(error, OSError) and error.errno == errno.ECONNRESET
         began = self._reader.has_begun
         return failures.lost(error, self._attempt, self._route, began=began, reset=reset)
@@ -108,33 +119,33 @@ class Wire(asyncio.Protocol):
         It is done at once if the connection has been lost.
         """
         attempt.phase, attempt.connection, attempt.reused = "headers", self, self._was_used
-        self._attempt = attempt
+        self._attempt, self._secret = attempt, secret
         self._reader.expect(attempt, secret)
+        self._has_sent = False
         self._sink = sink = self._loop.create_future()
         if not self._is_open:
             self._finish(self._lost())
         return sink
 
     def send(self, request: bytes) -> None:
-        self._was_used = True
+        self._was_used = self._has_sent = True
         self._transport.write(request)
 
-    def withdraw(self, sink: Sink) -> None:
-        """End an exchange whose request has not been sent, if it is still this one."""
-        if self._sink is sink:
-            self._sink = None
-            self._free_or_drop(may_be_reused=self._may_be_reused)
-
     def give_up(self, sink: Sink) -> None:
-        """End an exchange whose request was sent, if it is still this one."""
-        if self._sink is sink:
+        """End an exchange, if it is still this one; the wire is free if nothing was sent."""
+        if self._sink is not sink:
+            return
+        self._sink = None
+        if self._has_sent:
             self._reader.note_progress()
-            self._sink = None
             self.drop()
+        else:
+            self._free_or_drop(may_be_reused=self._may_be_reused)
 
     def _finish(self, reply: Reply) -> None:
         """Pass on the reply, and free or close the connection."""
         sink, self._sink = self._sink, None
+        self._has_sent = False
         self._free_or_drop(may_be_reused=self._reader.is_reusable and self._may_be_reused)
         if sink is not None and not sink.done():  # else its task was cancelled
             sink.set_result(reply)

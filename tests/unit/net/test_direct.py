@@ -194,17 +194,6 @@ async def test_a_wire_in_use_outlives_the_rounds():
     await transport.close()
 
 
-async def test_a_fresh_connection_is_made_although_wires_are_idle():
-    transport, net = make()
-    await answered(transport, net)
-    (exchange,) = await begun(transport, fresh=True)
-    assert net.written == [1, 1]
-    assert not exchange.attempt.reused
-    net.connections[1].answer()
-    assert await exchange.reply() == ANSWER
-    await transport.close()
-
-
 async def test_an_attempt_tells_whether_its_connection_was_used_before():
     transport, net = make()
     for expected in (False, True, True):
@@ -249,22 +238,57 @@ async def test_a_wire_is_not_used_after_a_malformed_answer():
 # What is sent.
 
 
-async def test_a_request_alone_leaves_at_once_and_several_leave_together():
+async def test_requests_leave_together_once_the_event_loop_has_read():
     transport, net = make(steps=0)
-    alone = Exchange(transport)
-    await turns(1)
-    assert net.written == [1]
-    Exchange(transport)
-    Exchange(transport)
-    await turns(1)
-    assert net.written == [1, 0, 0]
+    exchanges = [Exchange(transport) for _ in range(3)]
+    await turns(2)
+    assert net.written == [0, 0, 0]
     await turns(1)
     assert net.written == [1, 1, 1]
-    net.connections[0].answer()
-    assert await alone.reply() == ANSWER
-    for connection in net.connections[1:]:
+    for connection in net.connections:
         connection.answer()
-    await turns()
+    assert [await exchange.reply() for exchange in exchanges] == [ANSWER] * 3
+    await transport.close()
+
+
+async def test_what_an_idle_wire_receives_as_it_is_taken_is_no_answer():
+    transport, net = make()
+    await answered(transport, net)
+    exchange = Exchange(transport)
+    await turns(1)
+    net.connections[0].answer()
+    reply = await exchange.reply()
+    assert reply.retry is Retry.STALE
+    assert net.written == [1]
+    assert net.open == [False]
+    await transport.close()
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+async def test_a_server_that_begins_by_sending_is_no_http(turn):
+    transport, net = make()
+    exchange = Exchange(transport)
+    if turn == 0:
+        net.on_made = lambda connection: connection.answer(b"SSH-2.0-canary-9f1c\r\n")
+    else:
+        await turns(2)
+        net.connections[0].answer(b"SSH-2.0-canary-9f1c\r\n")
+    reply = await exchange.reply()
+    assert type(reply.error) is ProtocolError
+    assert "begins by sending 'SSH-2.0-***" in str(reply.error)
+    assert reply.retry is Retry.NEVER
+    assert net.written == [0]
+    await transport.close()
+
+
+async def test_a_fresh_connection_costs_the_idle_ones_which_may_be_dead_too():
+    transport, net = make()
+    await answered(transport, net, 3)
+    (exchange,) = await begun(transport, fresh=True)
+    assert net.open == [False, False, False, True]
+    assert not exchange.attempt.reused
+    net.connections[3].answer()
+    assert await exchange.reply() == ANSWER
     await transport.close()
 
 
@@ -399,7 +423,8 @@ async def test_recalled_requests_that_were_not_sent_leave_their_wires_idle():
 async def test_a_wire_whose_request_was_recalled_may_serve_another_in_the_same_turn():
     transport, net = make()
     await answered(transport, net, 3)
-    sent, *recalled = (Exchange(transport) for _ in range(3))
+    (sent,) = await begun(transport)
+    recalled = [Exchange(transport) for _ in range(2)]
     await turns(1)
     transport.recall()
     again = [Exchange(transport) for _ in range(2)]
@@ -460,7 +485,7 @@ async def test_a_cancellation_in_any_turn_leaves_every_wire_idle_or_closed(turn,
     assert [await neighbour.reply() for neighbour in neighbours] == [ANSWER] * others
     await turns()
     pool = transport._pool
-    assert transport._in_flight == 0
+    assert transport._unsent == []
     assert set(pool._idle) == pool._wires
     assert await answered(transport, net) == [ANSWER]
     await transport.close()
@@ -622,7 +647,7 @@ async def test_an_unsent_request_is_lost_with_its_wire():
     await transport.close()
     for exchange in exchanges:
         assert type((await exchange.reply()).error) is ConnectionLostError
-    assert net.written == [1, 1, 2]
+    assert net.written == [1, 1, 1]
 
 
 async def test_a_request_that_connects_is_not_sent_after_the_end():

@@ -128,7 +128,6 @@ SAME = {
         "Content-Encoding: gzip", line=UNAVAILABLE, body=gzip.compress(b"<p>" * 30_000, mtime=0)
     ),
     "error_up_to_the_limit": answer(line=UNAVAILABLE, body=b"x" * SNIPPET_BYTES),
-    "status_000": answer(line="HTTP/1.1 000 None"),
     "status_99": answer(line="HTTP/1.1 99 Low"),
     "status_999": answer(line="HTTP/1.1 999 High"),
     "status_1000": answer(line="HTTP/1.1 1000 Higher"),
@@ -355,3 +354,11 @@ def test_every_coding_that_cannot_be_undone_is_named(twice):
     codings = ["br", "zstd"] if twice else ["br"]
     data = answer(*(f"Content-Encoding: {coding}" for coding in codings))
     assert ", ".join(codings) in str(refusal([data]).error)
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_status_below_100_is_known_before_its_body_ends(length):
+    data = answer(line="HTTP/1.1 099 None", length=length)
+    for parts in ([data], *splits(data)):
+        read = ours(parts)
+        assert (read.answer.status, read.answer.body, read.is_kept) == (99, b"", False)
