@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import json
 import math
@@ -472,6 +473,38 @@ async def test_S08_refreshed_token_is_rejected_too(fault: Fault):
     for error in report.failed.values():
         fault.check(error, AuthenticationError, says="token rejected")
     fault.retried()
+    fault.wire(sent)
+
+
+UNREADABLE = {
+    "cut_short": gzip.compress(b'{"message": "no"}' * 9)[:-8],
+    "no_gzip": b'{"message": "no"}',
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize(
+    ("code", "kind", "requests"),
+    [(401, AuthenticationError, 1), (404, NotFoundError, 1), (503, ServerError, 3)],
+)
+async def test_S25_status_counts_although_the_body_cannot_be_inflated(
+    fault: Fault, code: int, kind: type[APIError], requests: int, body: bytes
+):
+    await fault.serve(then=response(code, body, {"Content-Encoding": "gzip"}))
+    error = await fault.error(status(fault.client()), kind, attempts=requests, says=str(code))
+    assert error.status == code
+    fault.retried(transient=requests - 1)
+    fault.wire(requests)
+
+
+async def test_S08_rejected_token_ends_the_run_whatever_the_body_is(fault: Fault):
+    rejected = response(401, UNREADABLE["cut_short"], {"Content-Encoding": "gzip"})
+    answer = Slow(lambda r: rejected if r.number > 20 else server.good_answer(r), 0.005)
+    await fault.serve(then=answer)
+    report = await fault.result(fault.client().status.get_many(ids(200), concurrency=8))
+    sent = len(fault.server.requests)
+    assert sent <= 21 + 8
+    assert {type(error) for error in report.failed.values()} == {AuthenticationError}
     fault.wire(sent)
 
 

@@ -106,6 +106,23 @@ async def test_W03_resend_takes_none_of_the_other_stale_connections(fault: Fault
     fault.wire(4 + 2, connections=5)
 
 
+@pytest.mark.parametrize("read", READS)
+async def test_W03_after_a_dead_connection_the_other_idle_ones_are_not_tried(
+    fault: Fault, read: Callable[[FlashbackClient], Awaitable[object]]
+):
+    async def step(conn: server.Conn, request: server.Request) -> None:
+        # The connections of before are dead, and the first new one is lost too.
+        is_lost = conn.requests > 1 or conn.number == 4 + 1
+        await (server.close if is_lost else server.healthy)(conn, request)
+
+    await fault.serve(*[server.together(4)] * 4, then=step)
+    client = fault.client()
+    await fault.result(fill_pool(client, 4))
+    await fault.result(read(client))
+    fault.retried(transient=1, refunded=True)
+    fault.wire(4 + 3, connections=4 + 2, after="reused")
+
+
 async def test_W05_idle_connection_is_seen_to_close(fault: Fault):
     await fault.serve([server.healthy, server.close])
     client = fault.client()
@@ -394,6 +411,22 @@ async def test_W25_the_dead_connection_is_not_used_again(fault: Fault):
     assert fault.idle() == 0
     await fault.result(get(client))
     fault.wire(2, connections=2, after="reused")
+
+
+@pytest.mark.parametrize("read", READS)
+async def test_W25_all_idle_connections_have_vanished(
+    fault: Fault, read: Callable[[FlashbackClient], Awaitable[object]]
+):
+    async def step(conn: server.Conn, request: server.Request) -> None:
+        await (server.vanish if conn.requests > 1 else server.healthy)(conn, request)
+
+    fault.clock.run()
+    await fault.serve(*[server.together(10)] * 10, then=step)
+    client = fault.client(timeout=IMPATIENT)
+    await fault.result(fill_pool(client, 10))
+    await fault.result(read(client))
+    fault.retried(transient=1, refunded=True)
+    fault.wire(10 + 2, connections=11, after="reused")
 
 
 async def test_W26_server_restarts_under_1000_requests(fault: Fault):

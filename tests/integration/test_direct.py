@@ -322,3 +322,25 @@ async def test_only_dead_addresses_are_told():
         await served.stop()
         reply = failed(await exchange(transport), ConnectError, f"api.test:{served.port}")
         assert reply.retry is Retry.TRANSIENT
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_closing_ends_although_a_call_was_cancelled_in_any_turn(loop):
+    new_loop = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+
+    async def cancel_in(turn, server):
+        async with direct(server.url) as transport:
+            asked = asyncio.create_task(exchange(transport))
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def main():
+        for step in (server.healthy, server.hang, server.close, server.reset):
+            async with ScriptedServer(then=step) as running:
+                for turn in range(14):
+                    await cancel_in(turn, running)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())

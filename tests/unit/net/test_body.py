@@ -174,3 +174,25 @@ def test_only_the_start_of_what_is_no_data_is_read(head):
     packed = gzip.compress(bytes(10 * SNIPPET_BYTES))
     reply = body(content_encoding="gzip", **head).add([packed], SECRET)
     assert reply.body == bytes(SNIPPET_BYTES)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+@pytest.mark.parametrize("status", [301, 401, 404, 429, 503])
+def test_a_status_counts_whatever_became_of_the_body(status, coding):
+    for blocks in ([TEXT], [gzip.compress(TEXT)[:-8]]):
+        reply = read(body(status, content_encoding=coding), *blocks)
+        assert isinstance(reply, Response)
+        assert reply.status == status
+
+
+def test_the_limit_is_that_of_the_inflated_body():
+    packed = gzip.compress(b"0123456789")
+    one = body(most=10, content_encoding="gzip", content_length=str(len(packed)))
+    assert read(one, packed).body == b"0123456789"
+    error_of(read(body(most=9, content_encoding="gzip"), packed), ResponseTooLargeError)
+
+
+def test_a_token_among_the_encodings_does_not_show():
+    secret = Secret("Canary-9F1C")
+    text = error_of(body(content_encoding="br, Canary-9F1C").refusal(secret), DecodeError)
+    assert "canary" not in text.lower()

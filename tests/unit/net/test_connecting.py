@@ -252,3 +252,12 @@ def test_all_clients_share_one_context_which_offers_http_1_1_only(monkeypatch):
     assert offered == [["http/1.1"]]
     assert default_context().verify_mode is ssl.CERT_REQUIRED
     assert default_context().check_hostname
+
+
+async def test_a_resolver_that_knows_no_address_is_a_failed_lookup():
+    resolver = Resolver()
+    with pytest.raises(socket.gaierror, match="no address"):
+        await lookups().addresses()
+    resolver.error = UnicodeError("label too long")
+    with pytest.raises(socket.gaierror, match="label too long"):
+        await lookups().addresses()
