@@ -122,11 +122,7 @@ class AiohttpTransport:
             failure = self._failure(error, attempt, secret)
             if failure is None:
                 raise
-            # The status of an answer counts, whatever its body is, unless it announces data.
-            head = attempt.head
-            if isinstance(failure.error, errors.DecodeError) and head is not None:
-                return failure if answers.is_data(head.status, head.headers) else head
-            return failure
+            return _reply_by_status(attempt.head, failure)
         finally:
             in_flight.count -= 1
             CURRENT.reset(before)
@@ -210,6 +206,13 @@ class AiohttpTransport:
 def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
     """Return the connect timeout alone: aiohttp's others start timers for every request."""
     return aiohttp.ClientTimeout(total=None, connect=connect, ceil_threshold=float("inf"))
+
+
+def _reply_by_status(head: Response | None, failure: NoAnswer) -> Response | NoAnswer:
+    """Return the head of an answer without data if only its body could not be decoded."""
+    if head is None or not isinstance(failure.error, errors.DecodeError):
+        return failure
+    return failure if answers.is_data(head.status, head.headers) else head
 
 
 async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:

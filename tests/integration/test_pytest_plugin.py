@@ -101,7 +101,7 @@ def run(pytester, monkeypatch):
         if any(argument.startswith("asyncio_mode") for argument in arguments):
             runner = ["-o", "asyncio_default_fixture_loop_scope=function"]
         start = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
-        return start("-W", "error", "-p", "no:randomly", *runner, *arguments)
+        return start("-W", "error", "-p", "no:randomly", "-p", "no:pyreqwest", *runner, *arguments)
 
     return run
 
