@@ -1,11 +1,11 @@
-"""The connection of the command line to a cluster; users of the package make their own."""
+"""The clusters of the command line; users of the package connect to their own."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from flashback_async import ClusterLostError, ConfigurationError
 
@@ -32,3 +32,24 @@ async def connected(address: str) -> AsyncIterator[Client]:
         yield client
     finally:
         await client.close()
+
+
+@asynccontextmanager
+async def started(workers: int, environment: Mapping[str, str]) -> AsyncIterator[Client]:
+    """Start a cluster of processes on this machine, yield a client of it, and end it.
+
+    Args:
+        workers: How many worker processes.
+        environment: What each worker has in its environment besides that of this process.
+    """
+    async with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            env=dict(environment),
+            asynchronous=True,
+        ) as cluster,
+        Client(cluster, asynchronous=True, set_as_default=False) as client,
+    ):
+        yield client
