@@ -72,8 +72,8 @@ def through(
             else:
                 return
         for place, bucket_id in lost.unfinished:
-            error = ClusterLostError(str(lost.args[0]), operation="status.get", bucket_id=bucket_id)
-            yield Failure(place, bucket_id, error, 0.0)
+            own = ClusterLostError(lost.args[0], operation="status.get", bucket_id=bucket_id)
+            yield Failure(place, bucket_id, own, 0.0)
         if isinstance(ids, IdStream):
             raise lost  # what was never read has no row
 

@@ -48,6 +48,8 @@ class WorkerSettings:
     ) -> None:
         problem = _problem(base_url, token_from, timeout, retry, limits)
         if problem is not None:
+            # A tool that shows local variables needs a whole object.
+            self.__attrs_init__()
             del base_url, token_from  # local variables in a traceback must not show a secret
             raise problem
         self.__attrs_init__(base_url, token_from, timeout, retry, limits)
