@@ -46,7 +46,7 @@ class Input(Generic[K]):
             self._async = aiter(keys)
         else:
             self._plain = iter(keys)
-        self._read: deque[Place[K]] = deque()  # from an asynchronous input
+        self._read: deque[Place[K]] = deque()  # and not taken
         self._room = asyncio.Event()
         self._oldest = 0.0  # when the first of them was read
 
@@ -58,7 +58,8 @@ class Input(Generic[K]):
     def take(self, most: int) -> list[Place[K]]:
         """Return the next keys; none if the input has ended, or if there are too few as yet."""
         if self._plain is not None:
-            return self._next(self._plain, most)
+            ahead = [self._read.popleft()] if self._read else []
+            return ahead + self._next(self._plain, most - len(ahead))
         if len(self._read) < most and not self._ended and self._lingers_for() > 0:
             return []
         self._room.set()
@@ -68,6 +69,11 @@ class Input(Generic[K]):
     def has_waiting(self) -> bool:
         """Whether keys wait to be sent, as far as one can tell without reading on."""
         return bool(self._read) or (self._plain is not None and not self._ended)
+
+    def look_ahead(self) -> None:
+        """Read one key of a plain input ahead, to find out whether there is any."""
+        if self._plain is not None and not self._read:
+            self._read.extend(self._next(self._plain, 1))
 
     def stop(self) -> None:
         """Read no further in an asynchronous input."""
@@ -113,7 +119,7 @@ class Input(Generic[K]):
             news()
 
     def _next(self, source: Iterator[K], most: int) -> list[Place[K]]:
-        if self._ended:
+        if self._ended or most < 1:
             return []
         taken: list[Place[K]] = []
         try:

@@ -246,7 +246,9 @@ class ClusterRun(Generic[K, V]):
                 self._link.drop(task)
         if self._placement.workers:
             self._alone_since = None
-        elif self._alone_since is None:
+            return
+        self._input.look_ahead()
+        if self._alone_since is None:
             self._alone_since = self._now()
             self._wake_at(self._alone_since + self._plan.patience)
 
