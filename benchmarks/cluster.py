@@ -78,7 +78,7 @@ async def compare(rounds: int, in_flight: int) -> tuple[list[float], list[float]
         LocalCluster(
             n_workers=_WORKERS,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             asynchronous=True,
         ) as local,
         Client(local, asynchronous=True) as cluster,

@@ -24,7 +24,7 @@ async def local(workers: int = 2, threads: int = 1) -> AsyncIterator[Client]:
             n_workers=workers,
             threads_per_worker=threads,
             processes=False,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             asynchronous=True,
         ) as cluster,
         Client(cluster, asynchronous=True, set_as_default=False) as client,

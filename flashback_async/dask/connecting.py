@@ -46,7 +46,7 @@ async def started(workers: int, environment: Mapping[str, str]) -> AsyncIterator
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             env=dict(environment),
             asynchronous=True,
         ) as cluster,

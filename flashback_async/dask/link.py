@@ -20,13 +20,14 @@ from flashback_async.dask.settings import WorkerSettings
 from flashback_async.dask.worker import NOTHING, Polls, poll
 
 _TICK = 0.2  # seconds between two looks at the client's status
-_BETWEEN = 0.3  # seconds between two looks at the workers
+_BETWEEN = 0.25  # seconds between two looks at the workers
 _SET_UPS = 3  # a worker may die while it is set up
 # Leaving takes this long at most, in seconds: for the workers, and then for what hangs.
 _FOR_WORKERS = 4.0
 _FOR_THE_REST = 0.5
 
-_RUNNING = "running"
+_RUNNING = "running"  # a status of a Dask client
+_GONE = "the connection to the scheduler was lost"
 
 
 class Silence(Enum):
@@ -78,10 +79,13 @@ class Link:
         self._is_registered = True
         setting_up = self._start(self._set_up())
         await self._answered(setting_up, self._connects_within + patience)
-        setting_up.result()
         looking = self._start(self._cluster.nthreads())
         await self._answered(looking, self._connects_within)
-        self.workers = set(looking.result())
+        try:
+            setting_up.result()
+            self.workers = set(looking.result())
+        except OSError as error:
+            raise LostError(f"the workers cannot be reached: {type(error).__name__}") from None
         self._watching = self._start(self._watch())
 
     def send(self, worker: str, order: bytes) -> asyncio.Task[bytes | Silence]:
@@ -129,8 +133,13 @@ class Link:
     def _start(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # or asyncio logs one that nobody waits for any more
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._futures.pop(task, None)
@@ -174,7 +183,7 @@ class Link:
                 answer: bytes = await future.result()
             except (OSError, concurrent.futures.CancelledError) as error:
                 if getattr(error, "reason", None) == "scheduler-connection-lost":
-                    self._lose("the connection to the scheduler was lost")
+                    self._lose(_GONE)
                 return Silence.LOST
             except KilledWorker:
                 return Silence.LOST
@@ -188,23 +197,26 @@ class Link:
 
     async def _watch(self) -> None:
         """Look after the workers and the scheduler, until it is lost."""
-        while True:
-            asking = self._start(self._cluster.nthreads())
+        loop = asyncio.get_running_loop()
+        answered = loop.time()
+        while self.lost is None:
+            looking = self._start(self._cluster.nthreads())
             try:
-                await self._answered(asking, self._connects_within)
-                seen = set(asking.result())
+                await self._answered(looking, self._connects_within)
+                seen = set(looking.result())
             except LostError as error:
                 self._lose(str(error))
-                return
-            except Exception as error:
-                self._lose(f"the scheduler does not answer: {type(error).__name__}")
-                return
-            if seen != self.workers:
-                self.workers = seen
-                self._news()
-            for _ in range(2):
-                await asyncio.sleep(_BETWEEN / 2)
-                self._check_status()
+            except OSError as error:  # one connection was lost, and the next may do
+                if loop.time() >= answered + self._connects_within:
+                    self._lose(f"the scheduler does not answer: {type(error).__name__}")
+            else:
+                answered = loop.time()
+                if seen != self.workers:
+                    self.workers = seen
+                    self._news()
+            await asyncio.sleep(_BETWEEN)
+            if self._cluster.status != _RUNNING:
+                self._lose(_GONE)
 
     async def _answered(self, asking: asyncio.Task[Any], within: float) -> None:
         """Wait for a task that asks the scheduler.
@@ -218,13 +230,9 @@ class Link:
             await asyncio.wait({asking}, timeout=_TICK)
             if not asking.done():
                 if self._cluster.status != _RUNNING:
-                    raise LostError("the connection to the scheduler was lost")
+                    raise LostError(_GONE)
                 if loop.time() >= end:
                     raise LostError(f"the scheduler did not answer within {within:g} s")
-
-    def _check_status(self) -> None:
-        if self._cluster.status != _RUNNING:
-            self._lose("the connection to the scheduler was lost")
 
     def _lose(self, how: str) -> None:
         if self.lost is None:

@@ -128,7 +128,8 @@ class Placement:
 
     def next_place(self) -> Place | None:
         """Return where the next shard may go; None if no worker may get one now."""
-        fit = sorted(self._out.keys() - self._unfit, key=lambda worker: len(self._out[worker]))
+        fit = [worker for worker in self._out if worker not in self._unfit]
+        fit.sort(key=lambda worker: len(self._out[worker]))
         if self._suspects and fit and not self._out[fit[0]]:
             share = self._share(fit[0], len(fit))
             if share is None or share > 0:

@@ -32,7 +32,7 @@ async def sandbox_and_cluster(**options):
             processes=False,
             protocol="tcp",
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             asynchronous=True,
         ) as cluster,
     ):

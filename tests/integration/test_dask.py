@@ -28,8 +28,6 @@ from flashback_async.dask import status_on_cluster as on_cluster
 from flashback_async.sandbox import Sandbox
 from tests import cluster as clusters
 
-pytestmark = pytest.mark.filterwarnings("ignore:Port 8787 is already in use")
-
 
 @pytest.fixture
 async def sandbox(monkeypatch):
@@ -81,16 +79,15 @@ async def test_each_place_has_one_outcome_that_equals_that_of_one_process(sandbo
     assert isinstance(next(o for o in outcomes if o.key == "no-such").error, NotFoundError)
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 8])
-async def test_inputs_of_any_length_and_kind_end(sandbox, cluster, count):
-    ids = sandbox.bucket_ids[:count]
-
-    async def source():
+async def test_inputs_of_any_length_and_kind_end(sandbox, cluster):
+    async def source(ids):
         for bucket_id in ids:
             yield bucket_id
 
-    for given in (ids, iter(ids), source(), tuple(ids)):
-        assert complete(await outcomes_of(on_cluster(cluster, given, shard_size=4)), ids)
+    for count in (0, 1, 7, 8):
+        ids = sandbox.bucket_ids[:count]
+        for given in (ids, iter(ids), source(ids), tuple(ids)):
+            assert complete(await outcomes_of(on_cluster(cluster, given, shard_size=4)), ids)
 
 
 async def test_pairs_of_buckets_and_days_are_polled(sandbox, cluster):
@@ -311,9 +308,8 @@ async def test_an_input_is_read_as_far_as_the_workers_need_it(sandbox, cluster):
                 break
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
+async def test_a_wrong_argument_is_refused_at_the_call(cluster):
+    wrong = [
         ({"shard_size": 0}, "shard_size must be a whole number"),
         ({"shard_size": 1.5}, "shard_size must be a whole number"),
         ({"ahead": 0}, "ahead must be a whole number"),
@@ -324,11 +320,10 @@ async def test_an_input_is_read_as_far_as_the_workers_need_it(sandbox, cluster):
         ({"deadline": float("inf")}, "deadline must be finite seconds"),
         ({"patience": 0}, "patience must be seconds"),
         ({"patience": "x"}, "patience must be seconds"),
-    ],
-)
-async def test_a_wrong_argument_is_refused_at_the_call(cluster, options, problem):
-    with pytest.raises(InvalidArgumentError, match=problem):
-        on_cluster(cluster, ["a"], **options)
+    ]
+    for options, problem in wrong:
+        with pytest.raises(InvalidArgumentError, match=problem):
+            on_cluster(cluster, ["a"], **options)
 
 
 async def test_a_wrong_cluster_input_or_settings_is_refused_at_the_call(cluster):
