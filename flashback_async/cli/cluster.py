@@ -38,6 +38,14 @@ def check_options(options: Options) -> None:
             raise click.UsageError(f"{option} cannot be given together with --dask")
 
 
+def hush_dask() -> None:
+    """Keep Dask's log off standard error; what matters of it is said in our words."""
+    # It has set levels and handlers for several of its loggers, each on its own.
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def through(
     address: str, options: Options
 ) -> Callable[[FlashbackClient, Ids, float | None], Outcomes]:
@@ -52,7 +60,7 @@ def through(
                 'dask needs distributed: pip install "flashback-async[cli,dask]"'
             ) from None
         if not options.verbose:
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            hush_dask()
         settings = WorkerSettings(
             # The search for all buckets asks this API, so the workers must ask no other one.
             base_url=options.base_url or os.environ.get("FLASHBACK_BASE_URL") or None,

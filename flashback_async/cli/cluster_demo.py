@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 
 from flashback_async import BucketStatus, ConfigurationError
 from flashback_async.cli import text
+from flashback_async.cli.cluster import hush_dask
 from flashback_async.cli.exits import Deadline, Exit
 from flashback_async.cli.messages import say
 from flashback_async.cli.progress import progress
@@ -35,7 +35,7 @@ async def _poll(sandbox: Sandbox, *, shows_bar: bool) -> int:
         raise ConfigurationError(
             '--cluster needs distributed: pip install "flashback-async[cli,dask]"'
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    hush_dask()
     bucket_ids = sandbox.bucket_ids
     say(f"A sandbox of {text.plural(len(bucket_ids), 'bucket')} answers at {sandbox.base_url}.")
     states: Counter[str] = Counter()
