@@ -17,10 +17,10 @@ _NAMES = {
     "cache.facts": "CacheStats Cached",
     "config": "CachePolicy Limits RetryPolicy Timeout",
     "errors": """APIError AuthenticationError BadRequestError CertificateError ClientClosedError
-        ConfigurationError ConnectError ConnectionLostError DeadlineExceededError DecodeError
-        EventLoopError FlashbackError InvalidArgumentError NotFoundError PermissionDeniedError
-        ProtocolError RateLimitError RedirectError RequestTimeoutError ResponseTooLargeError
-        ServerError TokenProviderError TransportError""",
+        ClusterLostError ConfigurationError ConnectError ConnectionLostError DeadlineExceededError
+        DecodeError EventLoopError FlashbackError InvalidArgumentError NotFoundError
+        PermissionDeniedError ProtocolError RateLimitError RedirectError RequestTimeoutError
+        ResponseTooLargeError ServerError TokenProviderError TransportError""",
     "json_form": "from_dict from_json to_dict to_json",
     "models": "BucketStats BucketStatus DailyNodeStats NodeState NodeStatus",
     "observer": "AttemptEnded CallEnded Observer PauseBegan Snapshot",

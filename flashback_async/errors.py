@@ -7,6 +7,7 @@ FlashbackError                    the base of all: operation, bucket_id, attempt
 ├── ClientClosedError             (RuntimeError) the client is closed
 ├── EventLoopError                (RuntimeError) another event loop, or a forked process
 ├── DeadlineExceededError         (TimeoutError) the total time, or the run's deadline, is used up
+├── ClusterLostError              a Dask cluster is gone, or has no workers: unfinished
 ├── TransportError                no usable answer arrived
 │   ├── ConnectError              refused, DNS, TLS handshake, proxy
 │   │   └── CertificateError      the server's certificate was not accepted
@@ -27,6 +28,7 @@ FlashbackError                    the base of all: operation, bucket_id, attempt
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Self, TypedDict, Unpack
 
 
@@ -140,6 +142,27 @@ class EventLoopError(FlashbackError, RuntimeError):
 
 class DeadlineExceededError(FlashbackError, TimeoutError):
     """The total time of a call, or the deadline of its run, is used up."""
+
+
+class ClusterLostError(FlashbackError):
+    """A run over a Dask cluster lost the scheduler, or waited in vain for a worker.
+
+    Attributes:
+        unfinished: The places of the input that have had no outcome, as pairs of index and key.
+            First are those that were sent out, then the rest of the input, read lazily and so
+            only once. Of an async input, the rest is what was read. A pickled copy has only
+            those that were sent out.
+    """
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        unfinished: Iterable[tuple[int, Any]] = (),
+        **context: Unpack[CallContext],
+    ) -> None:
+        super().__init__(text, **context)
+        self.unfinished = unfinished
 
 
 class TransportError(FlashbackError):

@@ -33,6 +33,8 @@ HOMES = {
     "click": {"cli"},
     "rich": {"cli"},
     "opentelemetry": {"otel.py"},
+    "distributed": {"dask"},
+    "dask": {"dask"},
 }
 
 # What one reads to follow a call from the user to the socket and back.

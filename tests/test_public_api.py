@@ -16,6 +16,13 @@ import pytest
 
 import flashback_async
 from flashback_async import bulk, resources, sandbox  # noqa: F401 - loaded, to be looked at
+from flashback_async.dask import (
+    ClusterRun,
+    ClusterStats,
+    WorkerSettings,
+    node_stats_on_cluster,
+    status_on_cluster,
+)
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.node_stats import NodeStatsResource
 from flashback_async.resources.status import StatusResource
@@ -25,10 +32,10 @@ from flashback_async.web import HTTPAnswer, http_answer
 NAMES = """
     APIError AttemptEnded AuthenticationError BadRequestError BucketDay BucketStats BucketStatus
     BucketView Cache CachePolicy CacheStats Cached CallEnded CertificateError Change ChangeKind
-    ClientClosedError ConfigurationError ConnectError ConnectionLostError DailyNodeStats
-    DeadlineExceededError DecodeError EventLoopError Failure FlashbackClient FlashbackError
-    InvalidArgumentError Limits NodeState NodeStatus NodeView NotFoundError Observer Outcome
-    PauseBegan PermissionDeniedError ProtocolError RateLimitError RedirectError Report
+    ClientClosedError ClusterLostError ConfigurationError ConnectError ConnectionLostError
+    DailyNodeStats DeadlineExceededError DecodeError EventLoopError Failure FlashbackClient
+    FlashbackError InvalidArgumentError Limits NodeState NodeStatus NodeView NotFoundError Observer
+    Outcome PauseBegan PermissionDeniedError ProtocolError RateLimitError RedirectError Report
     RequestTimeoutError ResponseTooLargeError RetryPolicy ServerError Snapshot Success Timeout
     TokenFile TokenProvider TokenProviderError TransportError Watch WatchStats day_range fan_out
     from_dict from_json to_dict to_json
@@ -36,6 +43,15 @@ NAMES = """
 
 ALIASES = {"Outcome", "TokenProvider"}
 
+CLUSTER = (
+    "settings: WorkerSettings = WorkerSettings(base_url=None, token_from=None, "
+    "timeout=Timeout(total=30.0, attempt=10.0, connect=5.0), "
+    "retry=RetryPolicy(max_attempts=3, backoff_base=0.05, throttle_base=1.0, backoff_max=8.0, "
+    "max_retry_after=60.0), "
+    "limits=Limits(max_concurrency=64, max_rate=None, max_response_bytes=33554432)), *, "
+    "shard_size: int = 500, ahead: int = 2, rate: float | None = None, "
+    "deadline: float | None = None, patience: float = 30.0"
+)
 BULK = "concurrency: int | None = None, deadline: float | None = None"
 IDS = "Iterable[str]"
 IDS_OR_ASYNC = "Iterable[str] | AsyncIterable[str]"
@@ -101,6 +117,13 @@ SIGNATURES = {
         "(self, bucket_id: str, predicate: Callable[[BucketStatus], bool], *, timeout: float, "
         "interval: float = 5.0, times: int = 1) -> BucketStatus"
     ),
+    status_on_cluster: (
+        f"(cluster: Client, bucket_ids: {IDS_OR_ASYNC}, {CLUSTER}) -> ClusterRun[str, BucketStatus]"
+    ),
+    node_stats_on_cluster: (
+        f"(cluster: Client, bucket_ids: {IDS_OR_ASYNC} | {PAIRS_OR_ASYNC}, "
+        f"days: {DAYS} | None = None, {CLUSTER}) -> ClusterRun[BucketDay, list[DailyNodeStats]]"
+    ),
     flashback_async.day_range: f"(first: {DAY}, last: {DAY} | None = None) -> list[date]",
     flashback_async.fan_out: (
         "(func: Callable[[K], Awaitable[V]], keys: Iterable[K] | AsyncIterable[K], *, "
@@ -152,6 +175,8 @@ FIELDS = {
         "in_flight waiting slots paused_for retry_budget requests retries last_success_age "
         "last_error"
     ),
+    ClusterStats: "keys failed shards_again workers_lost workers",
+    WorkerSettings: "base_url token_from timeout retry limits",
     flashback_async.WatchStats: "buckets asked failed waiting lag shifted",
     flashback_async.Success: "index key value elapsed",
     flashback_async.Failure: "index key error elapsed",
@@ -172,6 +197,7 @@ def public_callables() -> Iterator[tuple[str, object]]:
     owners = [
         *(getattr(flashback_async, n) for n in flashback_async.__all__ if n not in ALIASES),
         *(BucketStatsResource, NodeStatsResource, StatusResource, Sandbox, HTTPAnswer, http_answer),
+        *(ClusterRun, ClusterStats, WorkerSettings, node_stats_on_cluster, status_on_cluster),
     ]
     for owner in owners:
         yield owner.__qualname__, owner

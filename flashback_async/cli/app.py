@@ -46,8 +46,11 @@ def flashback() -> None:
 @flashback.command()
 @bucket_arguments()
 @click.option("--not-online", is_flag=True, help="Show only nodes that are not ONLINE.")
+@click.option(
+    "--dask", metavar="ADDRESS", help="Let a Dask cluster poll: that of the scheduler here."
+)
 @shared_options()
-def status(ids: Sequence[str] | None, options: Options, not_online: bool) -> int:
+def status(ids: Sequence[str] | None, options: Options, not_online: bool, dask: str | None) -> int:
     """Show the current state of buckets' nodes.
 
     With "-", ids are read from standard input, one a line; blank lines and lines that start
@@ -55,7 +58,7 @@ def status(ids: Sequence[str] | None, options: Options, not_online: bool) -> int
     """
     from flashback_async.cli.polling import poll_status
 
-    return poll_status(ids, options, not_online=not_online)
+    return poll_status(ids, options, not_online=not_online, dask=dask)
 
 
 @flashback.command(short_help="Show how much was uploaded and downloaded.")
@@ -200,10 +203,17 @@ def sandbox(**settings: object) -> int:
 @click.option("--buckets", type=click.IntRange(1, 100_000), default=1_000, show_default=True)
 @click.option("--no-progress", is_flag=True, help="Draw no progress bar.")
 @click.option("--watch", "watches", is_flag=True, help="Watch them instead, until Ctrl-C.")
-def demo(buckets: int, no_progress: bool, watches: bool) -> int:
+@click.option("--cluster", is_flag=True, help="Let two workers of a Dask cluster poll them.")
+def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool) -> int:
     """Poll 1,000 buckets of a sandbox and show the results. Needs no account."""
     from flashback_async.cli.demo import show_demo, watch_demo
 
+    if watches and cluster:
+        raise click.UsageError("give --watch or --cluster, not both")
+    if cluster:
+        from flashback_async.cli.cluster_demo import show_cluster
+
+        return show_cluster(buckets, shows_bar=not no_progress)
     if watches:
         return watch_demo(buckets)
     return show_demo(buckets, shows_bar=not no_progress)

@@ -54,7 +54,10 @@ class IdStream:
         return self
 
 
-def ids_of(arguments: Sequence[str]) -> Sequence[str] | IdStream:
+Ids = Sequence[str] | IdStream
+
+
+def ids_of(arguments: Sequence[str]) -> Ids:
     """Return the ids; a stream if some of them come from standard input."""
     return IdStream(arguments) if STDIN in arguments else arguments
 

@@ -18,16 +18,15 @@ from flashback_async import (
     NodeState,
     Success,
 )
-from flashback_async.cli import records, summary
+from flashback_async.cli import cluster, records, summary
 from flashback_async.cli.exits import Deadline, Tally
-from flashback_async.cli.ids import IdStream, ids_of
+from flashback_async.cli.ids import Ids, IdStream, ids_of
 from flashback_async.cli.options import Options
 from flashback_async.cli.output import AnyOutcome, AnyView, Writer, make_writer
 from flashback_async.cli.progress import progress
 from flashback_async.cli.runner import guarded, run_loop
 from flashback_async.cli.settings import make_client, make_timeout, naming_options
 
-Ids = Sequence[str] | IdStream
 Outcomes = AsyncGenerator[AnyOutcome, None]
 
 
@@ -47,13 +46,21 @@ class _Poll(NamedTuple):
         return [BucketDay(bucket_id, day) for day in self.days]
 
 
-def poll_status(ids: Sequence[str] | None, options: Options, *, not_online: bool) -> int:
-    """Show the current state of buckets' nodes, or of those not ONLINE; None means all buckets."""
+def poll_status(
+    ids: Sequence[str] | None, options: Options, *, not_online: bool, dask: str | None = None
+) -> int:
+    """Show the current state of buckets' nodes, or of those not ONLINE; None means all buckets.
+
+    With the address of a Dask scheduler, its workers poll.
+    """
 
     def ask(client: FlashbackClient, ids: Ids, deadline: float | None) -> Outcomes:
         return client.status.iter_many(ids, deadline=deadline)
 
     poll = _Poll(records.STATUS, ask)
+    if dask is not None:
+        cluster.check_options(options)
+        poll = poll._replace(ask=cluster.through(dask, options))
     return _run(poll._replace(shown=_not_online) if not_online else poll, ids, options)
 
 

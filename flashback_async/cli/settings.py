@@ -29,6 +29,7 @@ _NAMES = {
     "base_url": "--base-url",
     "allow_insecure_http=True": "--allow-insecure-http",
     "transport='direct'": "--transport direct",
+    "dask": "--dask",
 }
 # Plain words, which name a setting only where a message begins.
 _SETTINGS_OF_WATCH = re.compile(r"(?:interval|fall|rise|state)\b")

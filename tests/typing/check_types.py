@@ -12,9 +12,10 @@ from collections.abc import (
 from contextlib import aclosing
 from datetime import date, datetime
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import aiohttp
+from distributed import Client
 
 from flashback_async import (
     APIError,
@@ -34,6 +35,7 @@ from flashback_async import (
     Change,
     ChangeKind,
     ClientClosedError,
+    ClusterLostError,
     ConfigurationError,
     ConnectError,
     ConnectionLostError,
@@ -77,6 +79,12 @@ from flashback_async import (
     from_json,
     to_dict,
     to_json,
+)
+from flashback_async.dask import (
+    ClusterStats,
+    WorkerSettings,
+    node_stats_on_cluster,
+    status_on_cluster,
 )
 from flashback_async.json_form import JsonValue
 from flashback_async.sandbox import Sandbox
@@ -276,6 +284,23 @@ async def caches(client: FlashbackClient, ids: Iterable[str], day: date) -> None
     cache.forget("a")
     cache.clear()
     client.cached(5)  # type: ignore[arg-type]
+
+
+async def clusters(cluster: Client, ids: Iterable[str], day: date) -> None:
+    settings = WorkerSettings(token_from="company.tokens:get", limits=Limits(max_concurrency=8))
+    async with status_on_cluster(cluster, ids, settings, rate=5, deadline=60) as run:
+        async for outcome in run:
+            assert_type(outcome, Outcome[str, BucketStatus])
+    assert_type(run.stats, ClusterStats)
+    assert_type(run.stats.keys, int)
+    async with node_stats_on_cluster(cluster, ids_from_elsewhere(), [day, "today"]) as pairs:
+        async for pair in pairs:
+            assert_type(pair, Outcome[BucketDay, list[DailyNodeStats]])
+    status_on_cluster(cluster, ids, "token")  # type: ignore[arg-type] # settings hold no token
+    try:
+        node_stats_on_cluster(cluster, [BucketDay("id", day)])
+    except ClusterLostError as error:
+        assert_type(error.unfinished, Iterable[tuple[int, Any]])
 
 
 async def fan_outs() -> None:

@@ -18,6 +18,7 @@ TREE = {
     "ClientClosedError": ("FlashbackError", RuntimeError),
     "EventLoopError": ("FlashbackError", RuntimeError),
     "DeadlineExceededError": ("FlashbackError", TimeoutError),
+    "ClusterLostError": ("FlashbackError",),
     "TransportError": ("FlashbackError",),
     "ConnectError": ("TransportError",),
     "CertificateError": ("ConnectError",),

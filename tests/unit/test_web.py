@@ -24,6 +24,7 @@ STATUSES = {
     "BadRequestError": 400,
     "CertificateError": 503,
     "ClientClosedError": 503,
+    "ClusterLostError": 503,
     "ConfigurationError": 503,
     "ConnectError": 503,
     "ConnectionLostError": 503,
