@@ -346,7 +346,14 @@ def runner_of(block: Block) -> Runner:
     return next(runner for sign, runner in RUNNERS.items() if sign in block.text)
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=name_of)
+# Each is a process of its own, so that those of the other pages run in the whole run only.
+TO_RUN = [
+    pytest.param(block, marks=() if block.page == "README.md" else pytest.mark.slow)
+    for block in PYTHON
+]
+
+
+@pytest.mark.parametrize("block", TO_RUN, ids=name_of)
 async def test_a_python_block_runs_unchanged(
     block: Block, sandbox: Sandbox, tmp_path: Path
 ) -> None:
