@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -223,7 +224,8 @@ def _imported(name: str) -> Any:
     except Exception as error:
         problem = f"cannot be imported on a worker: {type(error).__name__}"
     else:
-        if callable(provider):
+        call = getattr(provider, "__call__", None)  # noqa: B004 - that of an object may be async
+        if inspect.iscoroutinefunction(provider) or inspect.iscoroutinefunction(call):
             return provider
         problem = f"must name an async function, not a value of type {type(provider).__name__}"
     raise ConfigurationError(f"WorkerSettings.token_from {problem}")

@@ -256,6 +256,7 @@ async def test_a_function_of_the_workers_gives_the_token(sandbox, cluster, provi
         ("no_such_module_at_all:get", "cannot be imported on a worker: ModuleNotFoundError"),
         ("tokens_of_a_test:missing", "cannot be imported on a worker: AttributeError"),
         ("tokens_of_a_test:text", "must name an async function, not a value of type str"),
+        ("tokens_of_a_test:plain", "must name an async function, not a value of type function"),
         (None, "no token"),
     ],
 )
@@ -263,7 +264,7 @@ async def test_errors_of_the_set_up_come_out_of_entering(
     cluster, provider, monkeypatch, token_from, problem
 ):
     monkeypatch.delenv("FLASHBACK_TOKEN", raising=False)
-    provider.text = "x"
+    provider.text, provider.plain = "x", lambda: "x"
     run = on_cluster(cluster, ["a"], WorkerSettings(token_from=token_from))
     with pytest.raises(ConfigurationError, match=problem):
         async with run:
