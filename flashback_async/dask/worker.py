@@ -107,6 +107,9 @@ class ClientThread:
         except asyncio.CancelledError:
             self._shut()
             raise
+        except BaseException:
+            await self.stop()  # the client could not be made, so the thread ends at once
+            raise
 
     async def stop(self) -> None:
         """End the thread, and wait for that."""
