@@ -206,7 +206,7 @@ class CallRecord:
         self._log(logging.WARNING, "%s: retry budget empty, no call is retried for now")
 
     def _tell_attempt(self, reply: Response | NoAnswer | str) -> None:
-        """Tell the observer that an attempt ended, and log it; text is the class of an error."""
+        """Report an ended attempt to the observer and the log; text is the class of an error."""
         attempt = self.attempt
         assert attempt is not None  # noqa: S101 - one has ended
         took = self._clock.monotonic() - attempt.began
@@ -244,7 +244,7 @@ class CallRecord:
         self._journal.tell(observer.attempt_ended, fact, self._secret)
 
     def _tell_call(self, error: BaseException | None) -> None:
-        """Tell the observer that the call ended, and log it."""
+        """Report the end of the call to the observer and the log."""
         request, observer = self._request, self._journal.observer
         name = None if error is None else type(error).__name__
         took = self._elapsed()

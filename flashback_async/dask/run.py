@@ -278,7 +278,7 @@ class ClusterRun(Generic[K, V]):
                 self._reader.cancel()
 
     def _fail_unsent(self, error: FlashbackError) -> None:
-        """Give the keys that a halted run does not send their outcomes, some at a time."""
+        """Add the outcomes of keys that a halted run does not send, some at a time."""
         gone = self._link.lost is not None or self._now() >= self._ends + _GRACE
         shards = self._placement.take_all() if gone else self._placement.take_waiting()
         for place in [place for shard in shards for place in shard.places]:
