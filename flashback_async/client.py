@@ -59,8 +59,9 @@ class FlashbackClient:
             path can then read the token.
         observer: What is told of each attempt, call and pause, of views as well. None tells nobody.
         transport: What carries the requests. ``"direct"`` is the client's own wire, which takes
-            less than half the CPU time. It serves neither a proxy nor a borrowed session, and refuses both.
-            ``"aiohttp"`` is aiohttp. ``"auto"`` is the direct one wherever it can serve.
+            less than half the CPU time. It serves neither a proxy nor a borrowed session, and
+            refuses both. ``"aiohttp"`` is aiohttp. ``"auto"`` is the direct one wherever it can
+            serve.
 
     Attributes:
         bucket_stats: Traffic counters of buckets (``GET /bucket/stats``).
