@@ -65,11 +65,11 @@ class _SkippingClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        due = self._add(self._sleeps, seconds, lambda: woken.set_result(None))
+        woken = asyncio.Event()  # unlike a future, it can be set after the sleep was cancelled
+        due = self._add(self._sleeps, seconds, woken.set)
         self._rest()
         try:
-            await woken
+            await woken.wait()
         finally:
             due.cancel()
 

@@ -180,3 +180,15 @@ def test_it_holds_for_clients_that_are_made_within_the_block():
     kinds = [type(inside.clock(c)).__name__ for c in (outside, first, second, third, after_it)]
     assert kinds == ["SystemClock", *["_SkippingClock"] * 3, "SystemClock"]
     assert time.monotonic() - inside.clock(first).monotonic() < 1
+
+
+async def test_a_sleep_that_is_cancelled_in_the_moment_of_the_jump_stays_cancelled(bench):
+    async with bench(OK) as made:
+        clock = made.state.clock
+        sleeper = asyncio.create_task(clock.sleep(5))
+        await asyncio.sleep(0)
+        # The jump comes in the same iteration of the event loop, before the task can clean up.
+        asyncio.get_running_loop().call_at(clock._resting.when() - 1e-10, sleeper.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await sleeper
+        assert await made.status.get("b")
