@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from typing import NoReturn
 
 from flashback_async.cli.signals import heeding_sigterm
-from flashback_async.cli.verdict import Verdict, command_of, give, interrupted, is_check
+from flashback_async.cli.verdict import ENDLESS, Verdict, command_of, give, interrupted, is_check
 
 _NEEDED = ("click", "rich")
-_STOPPED = ("check", "watch")  # which SIGTERM ends as Ctrl-C does
+_STOPPED = ("check", *ENDLESS)  # which SIGTERM ends as Ctrl-C does
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

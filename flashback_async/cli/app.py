@@ -15,6 +15,7 @@ from flashback_async.cli.options import (
     parse_days,
     positive_option,
     shared_options,
+    watch_options,
 )
 from flashback_async.cli.streams import prepare_streams
 from flashback_async.cli.verdict import Verdict, give, interrupted, is_check
@@ -100,27 +101,7 @@ def node_stats(ids: Sequence[str] | None, days: Sequence[date], options: Options
 
 @flashback.command(short_help="Report changes of buckets' nodes, until Ctrl-C.")
 @bucket_arguments()
-@positive_option(
-    "--interval",
-    metavar="SECONDS",
-    default=60.0,
-    show_default=True,
-    help="Between two polls of a bucket.",
-)
-@click.option(
-    "--fall",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Answers in a row after which a node is not ONLINE, or gone.",
-)
-@click.option(
-    "--rise",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Answers in a row after which a node is ONLINE again.",
-)
+@watch_options
 @click.option(
     "--state",
     type=click.Path(),

@@ -74,6 +74,38 @@ def _check_positive(_: click.Context, parameter: click.Parameter, value: float |
     return value
 
 
+def watch_options(command: Command) -> Command:
+    """Add the options of every command that watches, named as the settings of a watch."""
+    for add in reversed(_WATCH_OPTIONS):
+        command = add(command)
+    return command
+
+
+_WATCH_OPTIONS = (
+    positive_option(
+        "--interval",
+        metavar="SECONDS",
+        default=60.0,
+        show_default=True,
+        help="Between two polls of a bucket.",
+    ),
+    click.option(
+        "--fall",
+        type=click.IntRange(min=1),
+        default=2,
+        show_default=True,
+        help="Answers in a row after which a node is not ONLINE, or gone.",
+    ),
+    click.option(
+        "--rise",
+        type=click.IntRange(min=1),
+        default=2,
+        show_default=True,
+        help="Answers in a row after which a node is ONLINE again.",
+    ),
+)
+
+
 class Options(NamedTuple):
     """The values of the shared options; those that a command lacks have a default."""
 

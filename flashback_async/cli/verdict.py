@@ -13,6 +13,8 @@ from enum import IntEnum
 from flashback_async.cli.streams import drop_output
 from flashback_async.cli.text import shortened
 
+ENDLESS = ("watch", "dashboard", "exporter")  # commands that run until they are stopped
+
 _MOST = 600  # characters; some systems keep a kilobyte of a line
 
 
@@ -38,11 +40,11 @@ def command_of(arguments: Sequence[str] | None) -> str:
 
 def interrupted(arguments: Sequence[str] | None) -> int:
     """Report that Ctrl-C or SIGTERM has ended a command early; return its exit code."""
-    match command_of(arguments):
-        case "check":
-            return give(Verdict.UNKNOWN, "interrupted")
-        case "watch":
-            return 0  # the way to stop it
+    command = command_of(arguments)
+    if command == "check":
+        return give(Verdict.UNKNOWN, "interrupted")
+    if command in ENDLESS:
+        return 0  # the way to stop it
     with suppress(OSError, ValueError):
         sys.stderr.write("interrupted\n")
     return 130

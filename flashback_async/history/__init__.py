@@ -1,0 +1,1 @@
+"""The daily statistics of many buckets, kept: export, resume, read."""

@@ -1,0 +1,1 @@
+"""Pictures of the whole estate: a report, a live dashboard, metrics for Prometheus."""
