@@ -777,7 +777,8 @@ ON_ANOTHER_LOOP = """
                 print(len(report.succeeded), len(report.failed))
                 async for outcome in client.status.iter_many(sandbox.bucket_ids):
                     break
-                hasty = client.with_options(timeout=Timeout(total=1e-6))
+                sandbox.latency = 60
+                hasty = client.with_options(timeout=Timeout(total=0.01))
                 try:
                     await hasty.status.get(sandbox.bucket_ids[0])
                 except TimeoutError as error:
