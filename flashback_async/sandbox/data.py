@@ -251,14 +251,15 @@ def _churned(seed: int, member: int, churn: float, now: datetime) -> tuple[str, 
     """Return the state of a node that changes ``churn`` times an hour, and since when it is down.
 
     It goes down and comes back once in each period of two changes, at times that differ from
-    period to period, and is up most of the time.
+    period to period. An outage takes at most a third of the period, and at most five minutes.
     """
     period = 2 * 3_600 / churn
     (phase,) = draws(1, seed, "churn", member)
     number, within = divmod((now - _OPENED_AT).total_seconds() + phase * period, period)
     begin, length, kind = draws(3, seed, "churn", member, int(number))
     down_for = within - period * (0.05 + 0.55 * begin)
-    if not 0 <= down_for < period * (0.05 + 0.3 * length):
+    lasts = min(period * (0.05 + 0.3 * length), 60 + 240 * length)
+    if not 0 <= down_for < lasts:
         return ONLINE, None
     return OFFLINE if kind < 0.6 else DISCONNECTED, now - timedelta(seconds=down_for)
 

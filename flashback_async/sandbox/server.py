@@ -53,7 +53,7 @@ class Sandbox(Scripted):
         seed: Selects the account; any whole number.
         healthy: Whether every node is ONLINE on every day, until it is told otherwise.
         churn: How often an hour the state of each node changes, 0 to 3,600. Seed and time decide
-            when. Not together with ``healthy``.
+            when, and an outage lasts five minutes at most. Not together with ``healthy``.
         latency: Seconds by which every answer is delayed, 0 or more. May be set at any time.
         error_rate: Share of requests that are answered with 503, 0 to 1. Seed and number of a
             request decide whether it is one of them. May be set at any time.
