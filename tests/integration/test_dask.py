@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import pickle
 import sys
 import threading
 import time
@@ -25,7 +26,8 @@ from flashback_async import (
 )
 from flashback_async.dask import ClusterStats, WorkerSettings, node_stats_on_cluster
 from flashback_async.dask import status_on_cluster as on_cluster
-from flashback_async.sandbox import Sandbox
+from flashback_async.dask.worker import ClientThread
+from flashback_async.sandbox import Fault, Sandbox
 from tests import cluster as clusters
 
 
@@ -356,3 +358,69 @@ async def test_two_runs_at_once_do_not_disturb_each_other(sandbox, cluster):
         rest = [o async for o in one]
     assert complete(other, sandbox.bucket_ids)
     assert len(rest) == 59
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Record which worker was asked for which key."""
+    found, original = {}, ClientThread._poll
+
+    async def poll(self, order):
+        found.update(dict.fromkeys(order.keys, self))
+        return await original(self, order)
+
+    monkeypatch.setattr(ClientThread, "_poll", poll)
+    return found
+
+
+async def test_a_429_pauses_the_client_of_its_worker_and_no_other(cluster, asked, monkeypatch):
+    pause = 1  # second, the shortest that the API can ask for
+    settings = WorkerSettings(limits=Limits(max_concurrency=1))
+    async with Sandbox(buckets=150, latency=0.01) as sandbox:
+        monkeypatch.setenv("FLASHBACK_TOKEN", sandbox.token)
+        monkeypatch.setenv("FLASHBACK_BASE_URL", sandbox.base_url)
+        fault = Fault.status(429, retry_after=pause).after(10).first(1)
+        with sandbox.script(fault) as script:
+            run = on_cluster(cluster, iter(sandbox.bucket_ids), settings, shard_size=5)
+            outcomes = await outcomes_of(run)
+            script.check()
+        seen = list(sandbox.log)
+    assert complete(outcomes, sandbox.bucket_ids)
+    assert all(o.ok for o in outcomes)
+    (struck,) = [request for request in seen if request.status == 429]
+    throttled = asked[struck.bucket_id]
+    later = [request for request in seen if request.at > struck.at]
+    own = [r.at - struck.at for r in later if asked[r.bucket_id] is throttled]
+    other = [r.at - struck.at for r in later if asked[r.bucket_id] is not throttled]
+    assert min(own) >= pause - 0.05  # loops round their clocks
+    assert sum(at < pause for at in other) >= 10
+    assert [r.status for r in seen if r.bucket_id == struck.bucket_id] == [429, 200]
+
+
+async def test_ids_and_outcomes_travel_as_bytes_and_no_secret_travels(sandbox, cluster):
+    scheduler, canary = cluster.cluster.scheduler, sandbox.token.encode()
+    specs, answers = {}, {}
+    async with on_cluster(cluster, sandbox.bucket_ids, shard_size=5) as run:
+        (plugin,) = [data for name, data in scheduler.worker_plugins.items() if ours(name)]
+        async for _ in run:
+            specs |= {key: task.run_spec for key, task in scheduler.tasks.items() if ours(key)}
+            for worker in cluster.cluster.workers.values():
+                answers |= dict(worker.data)
+    assert len(specs) == 12
+    for spec in specs.values():
+        name, order = spec.args
+        assert ours(name)
+        assert type(order) is bytes
+        assert not spec.kwargs
+    assert answers.keys() & specs.keys()
+    assert {type(answer) for answer in answers.values()} == {bytes}
+    sent = [pickle.dumps(spec) for spec in specs.values()]
+    everything = b"".join([plugin, *sent, *answers.values()])
+    assert sandbox.bucket_ids[0].encode() in everything
+    assert b"WorkerSettings" in everything
+    assert canary not in everything
+    assert canary[:12] not in everything
+
+
+def ours(name):
+    return name.startswith("flashback-")
