@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import io
+import logging
 import pickle
 import sys
 import threading
@@ -29,6 +31,7 @@ from flashback_async.dask import status_on_cluster as on_cluster
 from flashback_async.dask.worker import ClientThread
 from flashback_async.sandbox import Fault, Sandbox
 from tests import cluster as clusters
+from tests.faults.harness.secrecy import find
 
 
 @pytest.fixture
@@ -424,3 +427,46 @@ async def test_ids_and_outcomes_travel_as_bytes_and_no_secret_travels(sandbox, c
 
 def ours(name):
     return name.startswith("flashback-")
+
+
+@contextlib.contextmanager
+def log_of_dask():
+    """Collect what Dask logs, whatever its handlers are."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield stream
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
+CANARY = "canary_password"
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        (f"user:{CANARY}", "ModuleNotFoundError"),
+        (f"json.{CANARY}:get", "ModuleNotFoundError"),
+        (f"json:{CANARY}", "AttributeError"),
+        (f"tokens_of_a_test:{CANARY}", "must name an async function, not a value of type str"),
+    ],
+)
+async def test_a_token_that_looks_like_the_name_of_a_function_is_not_shown(
+    cluster, provider, token, problem
+):
+    setattr(provider, CANARY, "x")
+    settings = WorkerSettings(token_from=token)
+    run = on_cluster(cluster, ["a"], settings)
+    with log_of_dask() as log, pytest.raises(ConfigurationError, match=problem) as caught:
+        await run.__aenter__()
+    assert "WorkerSettings.token_from" in str(caught.value)
+    trace = caught.value.__traceback__
+    caught.value.with_traceback(trace.tb_next)  # without the frame of this test
+    assert find(CANARY, caught.value) == []
+    assert "token_from" in log.getvalue()
+    assert CANARY not in log.getvalue()
+    assert CANARY not in repr(settings)
