@@ -208,6 +208,26 @@ async def test_the_rate_holds_for_the_whole_cluster(sandbox, cluster):
     assert time.monotonic() - began >= 0.9
 
 
+async def test_the_share_of_a_lost_worker_goes_to_a_busy_one_at_once(cluster, sandbox, monkeypatch):
+    ids, orders, original = sandbox.bucket_ids[:30], [], ClientThread._poll
+
+    async def poll(self, order):
+        orders.append((len(order.keys), order.share))
+        return await original(self, order)
+
+    monkeypatch.setattr(ClientThread, "_poll", poll)
+    async with on_cluster(cluster, ids, rate=20, shard_size=4) as run:
+        outcomes = [await anext(run)]
+        await cluster.cluster.workers[0].close()
+        outcomes += [outcome async for outcome in run]
+    assert complete(outcomes, ids)
+    assert run.stats.workers_lost == 1
+    assert (0, 20.0) in orders
+    before, after = orders[: orders.index((0, 20.0))], orders[orders.index((0, 20.0)) :]
+    assert {share for _, share in before} == {10.0}
+    assert {share for _, share in after} == {20.0}
+
+
 async def test_a_worker_that_comes_late_takes_part(sandbox, monkeypatch):
     settings = WorkerSettings(limits=Limits(max_concurrency=1))
     async with clusters.local(workers=1) as client:
