@@ -490,3 +490,16 @@ async def test_a_token_that_looks_like_the_name_of_a_function_is_not_shown(
     assert "token_from" in log.getvalue()
     assert CANARY not in log.getvalue()
     assert CANARY not in repr(settings)
+
+
+async def test_the_orders_of_a_worker_do_not_compete_for_its_slots(asked, monkeypatch):
+    settings = WorkerSettings(limits=Limits(max_concurrency=2))
+    async with Sandbox(buckets=60) as sandbox, clusters.local(workers=1) as client:
+        monkeypatch.setenv("FLASHBACK_TOKEN", sandbox.token)
+        monkeypatch.setenv("FLASHBACK_BASE_URL", sandbox.base_url)
+        run = on_cluster(client, sandbox.bucket_ids, settings, shard_size=20)
+        assert complete(await outcomes_of(run), sandbox.bucket_ids)
+        order = [sandbox.bucket_ids.index(request.bucket_id) // 20 for request in sandbox.log]
+    # The next order begins while the last answers of the one before are awaited.
+    inner = [n for n in range(60) if n % 20 not in (0, 1, 18, 19)]
+    assert [order[n] for n in inner] == [n // 20 for n in inner]
