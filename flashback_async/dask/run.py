@@ -183,6 +183,7 @@ class ClusterRun(Generic[K, V]):
         Raises:
             ClusterLostError: The scheduler is lost, or no worker was there for ``patience``
                 seconds; after the outcomes that had arrived.
+            ConfigurationError: The scheduler cannot load this package.
             RuntimeError: The run was never entered.
             StopAsyncIteration: Every place has had its outcome, or the run was left.
         """

@@ -315,6 +315,16 @@ async def test_another_version_on_a_worker_is_refused_and_both_are_named(
     assert ours in str(caught.value)
 
 
+async def test_a_scheduler_without_the_package_is_refused(sandbox, cluster, monkeypatch):
+    def deserialize(*_):
+        raise ModuleNotFoundError("No module named 'flashback_async'")
+
+    monkeypatch.setattr("distributed.scheduler.deserialize", deserialize)
+    with pytest.raises(ConfigurationError, match="the scheduler cannot load flashback_async"):
+        await outcomes_of(on_cluster(cluster, sandbox.bucket_ids))
+    assert polling_threads() == []
+
+
 async def test_an_input_is_read_as_far_as_the_workers_need_it(sandbox, cluster):
     taken = 0
 
