@@ -61,13 +61,14 @@ def through(
             ) from None
         if not options.verbose:
             hush_dask()
+        timeout = make_timeout(options)
         settings = WorkerSettings(
             # The search for all buckets asks this API, so the workers must ask no other one.
             base_url=options.base_url or os.environ.get("FLASHBACK_BASE_URL") or None,
-            timeout=make_timeout(options),
+            timeout=timeout,
             limits=Limits(max_concurrency=options.concurrency),
         )
-        async with connected(address) as cluster:
+        async with connected(address, timeout.connect) as cluster:
             run = status_on_cluster(
                 cluster, ids, settings, rate=options.max_rate, deadline=deadline
             )

@@ -27,6 +27,12 @@ _FOR_WORKERS = 4.0
 _FOR_THE_REST = 0.5
 
 _RUNNING = "running"  # a status of a Dask client
+_UNREADABLE = "deserialization of the task graph"  # in what a scheduler without this package says
+_SCHEDULER_UNFIT = (
+    "the scheduler cannot load flashback_async.dask, and the process that starts the run has"
+    f" flashback_async {flashback_async.__version__}: install the same version everywhere, with"
+    " the extra dask"
+)
 _GONE = "the connection to the scheduler was lost"
 
 
@@ -175,23 +181,30 @@ class Link:
         """Return the answer to an order.
 
         Raises:
+            ConfigurationError: The scheduler cannot load this package.
             Exception: A bug on the worker, as it was raised there.
         """
         task = asyncio.current_task()
         while True:
+            answer: bytes | None = None
             try:
-                answer: bytes = await future.result()
+                answer = await future.result()
             except (OSError, concurrent.futures.CancelledError) as error:
                 if getattr(error, "reason", None) == "scheduler-connection-lost":
                     self._lose(_GONE)
                 return Silence.LOST
             except KilledWorker:
                 return Silence.LOST
+            except RuntimeError as error:
+                if _UNREADABLE not in str(error):
+                    raise
             except asyncio.CancelledError:
                 # Dask gathers for several tasks at once. If one of them is cancelled, all are.
                 if task is None or task.cancelling():
                     raise
                 continue
+            if answer is None:
+                raise ConfigurationError(_SCHEDULER_UNFIT)
             future.release()
             return Silence.UNFIT if answer == NOTHING else answer
 

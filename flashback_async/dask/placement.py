@@ -11,6 +11,7 @@ from flashback_async.dask.keys import Shard
 AnyShard = Shard[Any]
 
 MOST_STRIKES = 4
+_NOTABLE = 1.01  # a part of the rate that has grown by less is not worth a message
 
 
 class Place(NamedTuple):
@@ -143,6 +144,20 @@ class Placement:
                 shard = self._returned.popleft() if self._returned else None
                 return Place(worker, shard, share)
         return None
+
+    def take_raises(self) -> list[tuple[str, float]]:
+        """Return the workers whose part of the rate has grown, each with it, as if it were sent.
+
+        A worker without a shard gets its part with the next one.
+        """
+        fit = [worker for worker in self._out if worker not in self._unfit]
+        raises = []
+        for worker in fit:
+            share = self._share(worker, len(fit)) if self._out[worker] else None
+            if share is not None and share > self._shares.get(worker, share) * _NOTABLE:
+                self._shares[worker] = share
+                raises.append((worker, share))
+        return raises
 
     def _share(self, worker: str, workers: int) -> float | None:
         """Return a worker's part of the rate; 0 if others still have too much of it.

@@ -183,6 +183,7 @@ class ClusterRun(Generic[K, V]):
         Raises:
             ClusterLostError: The scheduler is lost, or no worker was there for ``patience``
                 seconds; after the outcomes that had arrived.
+            ConfigurationError: The scheduler cannot load this package.
             RuntimeError: The run was never entered.
             StopAsyncIteration: Every place has had its outcome, or the run was left.
         """
@@ -239,7 +240,10 @@ class ClusterRun(Generic[K, V]):
             self._fail_unsent(self._halted)
 
     def _take_workers(self) -> None:
+        lost = self._placement.workers_lost
         self._placement.saw(self._link.workers)
+        if self._placement.workers_lost > lost and self._link.lost is None:
+            self._raise_rates()
         for task, sent in list(self._sent.items()):
             if not self._placement.has(sent.worker, sent.shard):
                 del self._sent[task]
@@ -305,6 +309,12 @@ class ClusterRun(Generic[K, V]):
     def _take_note(self, task: asyncio.Task[Any]) -> None:
         self._answered.append(task)
         self._news.set()
+
+    def _raise_rates(self) -> None:
+        """Tell busy workers of the rate that a lost one leaves to them, by orders without keys."""
+        for worker, share in self._placement.take_raises():
+            # The link ends the task, whose answer has nothing in it.
+            _ = self._link.send(worker, to_bytes(Order(self._plan.resource, [], share, None)))
 
     def _next_shard(self, share: float | None) -> Shard[K] | None:
         """Return the next keys; None if there are none now, or only some that cannot be sent."""

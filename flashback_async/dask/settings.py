@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 
-from attrs import frozen
+from attrs import field, frozen
 
 from flashback_async import ConfigurationError, FlashbackClient, Limits, RetryPolicy, Timeout
 
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 # Stands for the base URL of a worker's environment, which only the worker knows.
 _ANY_URL = "https://localhost"
+
+
+def _shown(token_from: str | None) -> str:
+    """Return what a repr shows of a name: nothing, because it may be a token by mistake."""
+    return "None" if token_from is None else "'...'"
 
 
 @frozen(init=False)
@@ -33,7 +38,7 @@ class WorkerSettings:
     """
 
     base_url: str | None = None
-    token_from: str | None = None
+    token_from: str | None = field(default=None, repr=_shown)
     timeout: Timeout = Timeout()
     retry: RetryPolicy = RetryPolicy()
     limits: Limits = Limits()

@@ -6,10 +6,10 @@ import asyncio
 import concurrent.futures
 import inspect
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import Worker, WorkerPlugin, get_worker, secede
 
@@ -25,6 +25,8 @@ from flashback_async import (
 from flashback_async.dask.pacer import Pacer
 from flashback_async.dask.settings import WorkerSettings
 from flashback_async.dask.wire import Answer, Order, order_from, to_bytes
+
+K = TypeVar("K")
 
 # Seconds within which a thread ends once its polls are cancelled; a daemon needs no more care.
 _ENDS_WITHIN = 3.0
@@ -154,6 +156,8 @@ class ClientThread:
         async with _make_client(self._settings) as self._client:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             self._pacer = Pacer(self._loop.time, asyncio.sleep)
+            self._begun = asyncio.Event()
+            self._begun.set()  # there is no order yet
             self._rejection: AuthenticationError | None = None
             with self._gate:
                 self._is_open = not self._is_shut
@@ -174,12 +178,27 @@ class ClientThread:
         assert task is not None  # noqa: S101 - this is one
         self._polls.add(task)
         task.add_done_callback(self._polls.discard)
-        if self._rejection is not None:
-            return Answer([], [], self._rejection)
-        answer = Answer([], [])
-        keys: Sequence[Any] | AsyncIterator[Any] = order.keys
         if order.share is not None:
-            keys = self._pacer.spread(order.keys, order.share)
+            return await self._ask(order, self._pacer.spread(order.keys, order.share))
+        # Two orders at once would compete for the client's slots at each of their keys.
+        before, begun = self._begun, asyncio.Event()
+        self._begun = begun
+        arrived = self._loop.time()
+        try:
+            await before.wait()
+            if order.left is not None:
+                order = order._replace(left=order.left - (self._loop.time() - arrived))
+            return await self._ask(order, _reported(order.keys, begun.set))
+        finally:
+            begun.set()  # also if it ended before it had asked for every key
+
+    async def _ask(self, order: Order, keys: Iterable[Any] | AsyncIterable[Any]) -> Answer:
+        """Return the answer to an order, whose keys come in time."""
+        answer = Answer([], [])
+        if self._rejection is not None:
+            return answer._replace(rest=self._rejection)
+        if order.left is not None and order.left <= 0:
+            return answer._replace(rest=_why_cut_off(order, answer))
         resource = getattr(self._client, order.resource)
         async with aclosing(resource.iter_many(keys, deadline=order.left)) as outcomes:
             async for outcome in outcomes:
@@ -190,6 +209,12 @@ class ClientThread:
                     if isinstance(outcome.error, AuthenticationError):
                         self._rejection = self._rejection or outcome.error
         return answer._replace(rest=self._rejection or _why_cut_off(order, answer))
+
+
+def _reported(keys: Iterable[K], all_taken: Callable[[], object]) -> Iterator[K]:
+    """Yield the keys, and report when someone asks for one more."""
+    yield from keys
+    all_taken()
 
 
 def _why_cut_off(order: Order, answer: Answer) -> FlashbackError | None:

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import io
+import logging
+import pickle
 import sys
 import threading
 import time
@@ -25,8 +28,10 @@ from flashback_async import (
 )
 from flashback_async.dask import ClusterStats, WorkerSettings, node_stats_on_cluster
 from flashback_async.dask import status_on_cluster as on_cluster
-from flashback_async.sandbox import Sandbox
+from flashback_async.dask.worker import ClientThread
+from flashback_async.sandbox import Fault, Sandbox
 from tests import cluster as clusters
+from tests.faults.harness.secrecy import find
 
 
 @pytest.fixture
@@ -204,6 +209,26 @@ async def test_the_rate_holds_for_the_whole_cluster(sandbox, cluster):
     assert time.monotonic() - began >= 0.9
 
 
+async def test_the_share_of_a_lost_worker_goes_to_a_busy_one_at_once(cluster, sandbox, monkeypatch):
+    ids, orders, original = sandbox.bucket_ids[:30], [], ClientThread._poll
+
+    async def poll(self, order):
+        orders.append((len(order.keys), order.share))
+        return await original(self, order)
+
+    monkeypatch.setattr(ClientThread, "_poll", poll)
+    async with on_cluster(cluster, ids, rate=20, shard_size=4) as run:
+        outcomes = [await anext(run)]
+        await cluster.cluster.workers[0].close()
+        outcomes += [outcome async for outcome in run]
+    assert complete(outcomes, ids)
+    assert run.stats.workers_lost == 1
+    assert (0, 20.0) in orders
+    before, after = orders[: orders.index((0, 20.0))], orders[orders.index((0, 20.0)) :]
+    assert {share for _, share in before} == {10.0}
+    assert {share for _, share in after} == {20.0}
+
+
 async def test_a_worker_that_comes_late_takes_part(sandbox, monkeypatch):
     settings = WorkerSettings(limits=Limits(max_concurrency=1))
     async with clusters.local(workers=1) as client:
@@ -291,6 +316,16 @@ async def test_another_version_on_a_worker_is_refused_and_both_are_named(
     assert ours in str(caught.value)
 
 
+async def test_a_scheduler_without_the_package_is_refused(sandbox, cluster, monkeypatch):
+    def deserialize(*_):
+        raise ModuleNotFoundError("No module named 'flashback_async'")
+
+    monkeypatch.setattr("distributed.scheduler.deserialize", deserialize)
+    with pytest.raises(ConfigurationError, match="the scheduler cannot load flashback_async"):
+        await outcomes_of(on_cluster(cluster, sandbox.bucket_ids))
+    assert polling_threads() == []
+
+
 async def test_an_input_is_read_as_far_as_the_workers_need_it(sandbox, cluster):
     taken = 0
 
@@ -357,3 +392,125 @@ async def test_two_runs_at_once_do_not_disturb_each_other(sandbox, cluster):
         rest = [o async for o in one]
     assert complete(other, sandbox.bucket_ids)
     assert len(rest) == 59
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Record which worker was asked for which key."""
+    found, original = {}, ClientThread._poll
+
+    async def poll(self, order):
+        found.update(dict.fromkeys(order.keys, self))
+        return await original(self, order)
+
+    monkeypatch.setattr(ClientThread, "_poll", poll)
+    return found
+
+
+async def test_a_429_pauses_the_client_of_its_worker_and_no_other(cluster, asked, monkeypatch):
+    pause = 1  # second, the shortest that the API can ask for
+    settings = WorkerSettings(limits=Limits(max_concurrency=1))
+    async with Sandbox(buckets=150, latency=0.01) as sandbox:
+        monkeypatch.setenv("FLASHBACK_TOKEN", sandbox.token)
+        monkeypatch.setenv("FLASHBACK_BASE_URL", sandbox.base_url)
+        fault = Fault.status(429, retry_after=pause).after(10).first(1)
+        with sandbox.script(fault) as script:
+            run = on_cluster(cluster, iter(sandbox.bucket_ids), settings, shard_size=5)
+            outcomes = await outcomes_of(run)
+            script.check()
+        seen = list(sandbox.log)
+    assert complete(outcomes, sandbox.bucket_ids)
+    assert all(o.ok for o in outcomes)
+    (struck,) = [request for request in seen if request.status == 429]
+    throttled = asked[struck.bucket_id]
+    later = [request for request in seen if request.at > struck.at]
+    own = [r.at - struck.at for r in later if asked[r.bucket_id] is throttled]
+    other = [r.at - struck.at for r in later if asked[r.bucket_id] is not throttled]
+    assert min(own) >= pause - 0.05  # loops round their clocks
+    assert sum(at < pause for at in other) >= 10
+    assert [r.status for r in seen if r.bucket_id == struck.bucket_id] == [429, 200]
+
+
+async def test_ids_and_outcomes_travel_as_bytes_and_no_secret_travels(sandbox, cluster):
+    scheduler, canary = cluster.cluster.scheduler, sandbox.token.encode()
+    specs, answers = {}, {}
+    async with on_cluster(cluster, sandbox.bucket_ids, shard_size=5) as run:
+        (plugin,) = [data for name, data in scheduler.worker_plugins.items() if ours(name)]
+        async for _ in run:
+            specs |= {key: task.run_spec for key, task in scheduler.tasks.items() if ours(key)}
+            for worker in cluster.cluster.workers.values():
+                answers |= dict(worker.data)
+    assert len(specs) == 12
+    for spec in specs.values():
+        name, order = spec.args
+        assert ours(name)
+        assert type(order) is bytes
+        assert not spec.kwargs
+    assert answers.keys() & specs.keys()
+    assert {type(answer) for answer in answers.values()} == {bytes}
+    sent = [pickle.dumps(spec) for spec in specs.values()]
+    everything = b"".join([plugin, *sent, *answers.values()])
+    assert sandbox.bucket_ids[0].encode() in everything
+    assert b"WorkerSettings" in everything
+    assert canary not in everything
+    assert canary[:12] not in everything
+
+
+def ours(name):
+    return name.startswith("flashback-")
+
+
+@contextlib.contextmanager
+def log_of_dask():
+    """Collect what Dask logs, whatever its handlers are."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield stream
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
+CANARY = "canary_password"
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        (f"user:{CANARY}", "ModuleNotFoundError"),
+        (f"json.{CANARY}:get", "ModuleNotFoundError"),
+        (f"json:{CANARY}", "AttributeError"),
+        (f"tokens_of_a_test:{CANARY}", "must name an async function, not a value of type str"),
+    ],
+)
+async def test_a_token_that_looks_like_the_name_of_a_function_is_not_shown(
+    cluster, provider, token, problem
+):
+    setattr(provider, CANARY, "x")
+    settings = WorkerSettings(token_from=token)
+    run = on_cluster(cluster, ["a"], settings)
+    with log_of_dask() as log, pytest.raises(ConfigurationError, match=problem) as caught:
+        await run.__aenter__()
+    assert "WorkerSettings.token_from" in str(caught.value)
+    trace = caught.value.__traceback__
+    caught.value.with_traceback(trace.tb_next)  # without the frame of this test
+    assert find(CANARY, caught.value) == []
+    assert "token_from" in log.getvalue()
+    assert CANARY not in log.getvalue()
+    assert CANARY not in repr(settings)
+
+
+async def test_the_orders_of_a_worker_do_not_compete_for_its_slots(asked, monkeypatch):
+    settings = WorkerSettings(limits=Limits(max_concurrency=2))
+    async with Sandbox(buckets=60) as sandbox, clusters.local(workers=1) as client:
+        monkeypatch.setenv("FLASHBACK_TOKEN", sandbox.token)
+        monkeypatch.setenv("FLASHBACK_BASE_URL", sandbox.base_url)
+        run = on_cluster(client, sandbox.bucket_ids, settings, shard_size=20)
+        assert complete(await outcomes_of(run), sandbox.bucket_ids)
+        order = [sandbox.bucket_ids.index(request.bucket_id) // 20 for request in sandbox.log]
+    # The next order begins while the last answers of the one before are awaited.
+    inner = [n for n in range(60) if n % 20 not in (0, 1, 18, 19)]
+    assert [order[n] for n in inner] == [n // 20 for n in inner]

@@ -41,6 +41,15 @@ async def test_the_newest_figure_holds_for_all():
     assert moments[-1] - moments[0] < 8
 
 
+async def test_a_figure_without_keys_holds_too():
+    one = pacer()
+    slow = asyncio.create_task(turns(one, 20, 1.0))
+    await asyncio.sleep(4.5)
+    assert await turns(one, 0, 10.0) == []
+    moments = await slow
+    assert moments[-1] - moments[0] < 8
+
+
 async def test_a_pause_of_the_input_is_not_made_up_for():
     one = pacer()
     await turns(one, 5, 10.0)

@@ -115,6 +115,26 @@ def test_the_rate_is_shared_and_a_lost_share_goes_back():
     assert [(worker, share) for worker, _, share in send_all(placement)] == [("a", 45.0)]
 
 
+def test_busy_workers_are_told_at_once_of_the_share_that_a_lost_one_leaves():
+    placement = Placement(ahead=1, rate=90.0)
+    placement.saw(["a", "b", "c"])
+    send_all(placement)
+    assert placement.take_raises() == []
+    placement.done("b", next(iter(placement._out["b"])))
+    placement.saw(["a", "b"])
+    assert placement.take_raises() == [("a", 45.0)]  # b is told with its next shard
+    assert placement.take_raises() == []
+    assert [share for _, _, share in send_all(placement)] == [45.0]
+
+
+def test_without_a_rate_there_is_nothing_to_tell():
+    placement = Placement(ahead=1, rate=None)
+    placement.saw(["a", "b"])
+    send_all(placement)
+    placement.saw(["a"])
+    assert placement.take_raises() == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_shares_in_effect_never_exceed_the_rate(seed):
     choose = random.Random(seed)
@@ -132,6 +152,8 @@ def test_the_shares_in_effect_never_exceed_the_rate(seed):
                 placement.done(worker, it)
         placement.saw(workers)
         placement.take_condemned()
+        effect |= placement.take_raises()
+        assert sum(share for w, share in effect.items() if placement._out.get(w)) <= 100.0 + 1e-6
         effect |= {worker: share for worker, _, share in send_all(placement)}
         busy = sum(share for w, share in effect.items() if placement._out.get(w))
         assert busy <= 100.0 + 1e-6
