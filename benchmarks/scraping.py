@@ -1,7 +1,8 @@
 """``python -m benchmarks.scraping``: what a scrape of the exporter costs its event loop.
 
 It prints how long a scrape takes, its size, and the longest time for which the loop did nothing
-else. The scraper is a process of its own. The buckets are made up, and nothing polls them.
+else. The last line is about a tiny page, for comparison. The scraper is a process of its own. The
+buckets are made up, and nothing polls them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from benchmarks.answers import bucket_id
-from benchmarks.measure import spread
 from flashback_async import BucketStats, BucketView, NodeState, NodeStatus
 from flashback_async.pages.address import Address
 from flashback_async.pages.conditions import Conditions
@@ -31,13 +31,14 @@ _BEAT = 0.0005  # seconds
 
 # It reads as a scraper does, and asks for the compression that the first argument names.
 _SCRAPER = """
-import sys, urllib.request
+import sys, time, urllib.request
+began = time.perf_counter()
 request = urllib.request.Request(sys.argv[1], headers={"Accept-Encoding": sys.argv[2]})
 size = 0
 with urllib.request.urlopen(request) as answer:
     while block := answer.read(65536):
         size += len(block)
-print(size)
+print(time.perf_counter() - began, size)
 """
 
 
@@ -68,45 +69,49 @@ def _node(n: int, place: int) -> NodeStatus:
 
 
 class Heart:
-    """A task that beats, and the longest time between two beats."""
+    """A task that beats, and the longest times between two beats.
+
+    Attributes:
+        busy: The longest one in CPU time of the loop's thread, which neighbours cannot lengthen.
+        held: The longest one by the clock.
+    """
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.busy = 0.0
+        self.held = 0.0
 
     async def beat(self) -> None:
-        last = time.perf_counter()
+        clock, used = time.perf_counter(), time.thread_time()
         while True:
             await asyncio.sleep(_BEAT)
-            now = time.perf_counter()
-            self.longest = max(self.longest, now - last - _BEAT)
-            last = now
+            now, spent = time.perf_counter(), time.thread_time()
+            self.held = max(self.held, now - clock - _BEAT)
+            self.busy = max(self.busy, spent - used)
+            clock, used = now, spent
 
 
-async def scrape(url: str, coding: str) -> tuple[float, float, int]:
-    """Return how long a scrape took, the longest hold-up of the loop, and the bytes."""
+async def scrape(url: str, coding: str) -> tuple[Heart, float, int]:
+    """Return the heart of a scrape, how long the scrape took, and its bytes."""
     heart = Heart()
     scraper = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _SCRAPER, f"{url}/metrics", coding),
-        stdout=asyncio.subprocess.PIPE,
+        *(sys.executable, "-c", _SCRAPER, url, coding), stdout=asyncio.subprocess.PIPE
     )
     beating = asyncio.create_task(heart.beat())
-    began = time.perf_counter()
     said, _ = await scraper.communicate()
-    took = time.perf_counter() - began
     beating.cancel()
-    return took, heart.longest, int(said)
+    took, size = said.split()
+    return heart, float(took), int(size)
 
 
-async def measure(known: Facts, detail: Detail, coding: str, rounds: int) -> None:
+async def measure(known: Facts, detail: Detail, coding: str, path: str, rounds: int) -> None:
     async with serving(Address("127.0.0.1", 0), lambda form: Scrape(known, detail, form)) as url:
-        found = [await scrape(url, coding) for _ in range(rounds)]
-    low, middle, high = spread([held * 1000 for _, held, _ in found])
-    took = statistics.median(took for took, _, _ in found)
-    size = found[0][2] / 2**20
+        found = [await scrape(f"{url}{path}", coding) for _ in range(rounds)]
+    busy, held = ([getattr(heart, name) * 1000 for heart, *_ in found] for name in ("busy", "held"))
+    took = statistics.median(took for _, took, _ in found)
     print(
-        f"{detail:6} {coding:8} {took:.2f} s with the scraper's start, {size:.1f} MiB;"
-        f" longest hold-up {middle:.1f} ms [{low:.1f}-{high:.1f}],"
-        f" worst {max(held for _, held, _ in found) * 1000:.1f} ms"
+        f"{detail:6} {path:8} {coding:8} {took:.2f} s, {found[0][2] / 2**20:5.1f} MiB;"
+        f" longest hold-up {statistics.median(busy):.1f} ms of CPU time, worst {max(busy):.1f};"
+        f" {statistics.median(held):.1f} ms by the clock, worst {max(held):.1f}"
     )
 
 
@@ -121,7 +126,9 @@ def main() -> None:
     print(f"{arguments.buckets:,} buckets of {arguments.nodes} nodes")
     for detail in Detail:
         for coding in ("identity", "gzip"):
-            asyncio.run(measure(known, detail, coding, arguments.rounds))
+            asyncio.run(measure(known, detail, coding, "/metrics", arguments.rounds))
+    # What the machine itself holds up.
+    asyncio.run(measure(known, Detail.NODE, "identity", "/", arguments.rounds))
 
 
 if __name__ == "__main__":

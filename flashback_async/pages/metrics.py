@@ -16,7 +16,7 @@ UNREPORTED = "unreported"  # in place of a state that the API has never reported
 UNKNOWN = "unknown"  # in place of the states of an UNKNOWN bucket's nodes, which are old
 
 # Buckets and nodes that are looked at before others have their turn.
-_AT_ONCE = 250
+_AT_ONCE = 100
 
 NODES = Family(
     "flashback_nodes",
