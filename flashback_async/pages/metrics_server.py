@@ -105,7 +105,8 @@ async def _send(
         async with asyncio.timeout(_MOST):
             await response.prepare(request)
             for block in blocks:
-                await response.write(block)
+                if block:
+                    await response.write(block)
                 await asyncio.sleep(0)
             await response.write_eof()
     except BaseException as error:
@@ -119,9 +120,8 @@ async def _send(
 
 
 def _packed(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Compress the blocks of a page."""
+    """Compress the blocks of a page; most of them only add to a later one, and become empty."""
     packer = zlib.compressobj(_FAST, wbits=_GZIP)
     for block in blocks:
-        if packed := packer.compress(block):
-            yield packed
+        yield packer.compress(block)
     yield packer.flush()
