@@ -100,7 +100,7 @@ async def _send(
     request: web.Request, response: web.StreamResponse, blocks: Iterator[bytes]
 ) -> web.StreamResponse:
     """Send a response block by block; one that breaks off must not look complete."""
-    transport = request.transport
+    transport, is_whole = request.transport, False
     try:
         async with asyncio.timeout(_MOST):
             await response.prepare(request)
@@ -109,13 +109,14 @@ async def _send(
                     await response.write(block)
                 await asyncio.sleep(0)
             await response.write_eof()
-    except BaseException as error:
-        if transport is not None:
+        is_whole = True
+    except TimeoutError:
+        logger.warning("exporter: a scrape was not read within %g s and is cut off", _MOST)
+    except ConnectionError:
+        pass  # the scraper has gone
+    finally:
+        if not is_whole and transport is not None:
             transport.abort()
-        if isinstance(error, TimeoutError):
-            logger.warning("exporter: a scrape was not read within %g s and is cut off", _MOST)
-            raise ConnectionResetError("the reader of a scrape is too slow") from None
-        raise
     return response
 
 
