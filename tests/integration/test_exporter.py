@@ -25,6 +25,7 @@ from flashback_async.sandbox import Fault, Sandbox
 from tests.integration.command import GUARD
 
 DASHBOARD = Path(__file__).parents[2] / "grafana" / "flashback.json"
+PAGE = DASHBOARD.parents[1] / "docs" / "prometheus.md"
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
@@ -300,7 +301,7 @@ def names_in(text):
     return set(re.findall(r"\bflashback_\w+", text))
 
 
-async def test_the_dashboard_names_all_metrics_and_no_other():
+async def test_the_dashboard_and_the_docs_name_all_metrics_and_no_other():
     board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     named = {name for target in targets(board["panels"]) for name in names_in(target["expr"])}
     for variable in board["templating"]["list"]:
@@ -310,6 +311,7 @@ async def test_the_dashboard_names_all_metrics_and_no_other():
             lambda series: about(series, "node_up") and about(series, "bucket_objects")
         )
     assert named == {f"flashback_{key[0]}" for key in found}
+    assert names_in(PAGE.read_text(encoding="utf-8")) == named
 
 
 def test_the_dashboard_can_be_imported_anywhere():
