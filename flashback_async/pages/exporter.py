@@ -55,7 +55,7 @@ class Exporter:
         totals_every: float = 300.0,
     ) -> None:
         self._address = Address.parse(listen)
-        self._detail = Detail(detail)
+        self._detail = Detail.parse(detail)
         self._requests = requests
         self._watch = client.status.watch(bucket_ids, interval=interval, fall=fall, rise=rise)
         self._totals = Totals(client, bucket_ids, totals_every)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, Self
 
-from flashback_async import BucketStats, BucketView, NodeState, NodeView
+from flashback_async import BucketStats, BucketView, InvalidArgumentError, NodeState, NodeView
 from flashback_async.pages.conditions import Condition, Conditions
 from flashback_async.pages.exposition import Family, Form, Page, label_set
 
@@ -71,6 +71,17 @@ class Detail(StrEnum):
     REGION = "region"
     BUCKET = "bucket"
     NODE = "node"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the detail that a text names.
+
+        Raises:
+            InvalidArgumentError: It names none.
+        """
+        if text not in list(cls):
+            raise InvalidArgumentError(f"detail must be one of {', '.join(cls)}, not {text!a}")
+        return cls(text)
 
     @property
     def families(self) -> tuple[Family, ...]:

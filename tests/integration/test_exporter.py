@@ -274,7 +274,7 @@ async def test_an_address_that_cannot_be_listened_on_is_a_configuration_error():
             async with exporting(sandbox, listen=taken):
                 pass
         assert await scraper.text()
-    for wrong in ({"listen": "x"}, {"interval": 0}, {"fall": 0}):
+    for wrong in ({"listen": "x"}, {"interval": 0}, {"fall": 0}, {"detail": "all"}):
         with pytest.raises(InvalidArgumentError):
             async with exporting(sandbox, **wrong):
                 pass
