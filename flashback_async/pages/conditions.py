@@ -14,19 +14,19 @@ class Condition(Enum):
     UNASKED = "unasked"  # its first poll has not ended
     ANSWERING = "answering"  # it answers, or too few polls have failed to say otherwise
     UNKNOWN = "unknown"  # it cannot be asked, so the states of its nodes are old
-    GONE = "gone"  # there is no such bucket any more
+    GONE = "gone"  # there is no such bucket, or not any more
 
 
 class Conditions:
     """The conditions of buckets, as the changes of a watch tell them.
 
     A single failed poll is no change. A bucket that has never answered is UNKNOWN at once,
-    because nothing is known that could be kept. A bucket that was gone and returns without any
-    node stays GONE until it has one, because no change tells of that.
+    because nothing is known that could be kept.
 
     Args:
         view: That of the watch.
-        answered: The buckets that have answered.
+        answered: The buckets that have answered with their nodes, since they were last gone. For
+            a watch, "there is no such bucket" is an answer too.
     """
 
     def __init__(self, view: Mapping[str, BucketView], answered: Collection[str]) -> None:
@@ -46,18 +46,18 @@ class Conditions:
             self._unknown.discard(bucket_id)
         elif change.kind is ChangeKind.GONE and change.ip is None:
             self._unknown.discard(bucket_id)
+            self._gone.discard(bucket_id)
             if bucket_id in self._view:  # because it was named, so that it is asked on
                 self._gone.add(bucket_id)
 
     def of(self, bucket: BucketView) -> Condition:
         """Return the condition of a bucket."""
         bucket_id = bucket.bucket_id
-        if bucket_id in self._gone and not bucket.nodes:
-            return Condition.GONE
         if bucket.asked_at is None:
             return Condition.UNASKED
-        if bucket.answered:
-            return Condition.ANSWERING  # also if the change that tells of that still waits
-        if bucket_id in self._unknown or bucket_id not in self._answered:
-            return Condition.UNKNOWN
-        return Condition.ANSWERING
+        if bucket_id in self._answered:
+            # An answer counts at once, also if the change that tells of it still waits.
+            is_unknown = bucket_id in self._unknown and not bucket.answered
+            return Condition.UNKNOWN if is_unknown else Condition.ANSWERING
+        is_missing = bucket.answered or bucket_id in self._gone
+        return Condition.GONE if is_missing else Condition.UNKNOWN

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from flashback_async import AttemptEnded, CallEnded, Observer
 
 _STATUS = "status.get"
-# As for a watch, which takes "there is no such bucket" for an answer.
-_ANSWERS = (None, "NotFoundError")
 
 
 class Requests(Observer):
@@ -32,7 +30,7 @@ class Requests(Observer):
 
     def call_ended(self, fact: CallEnded) -> None:
         """Record when a bucket has answered."""
-        if fact.operation == _STATUS and fact.bucket_id is not None and fact.error in _ANSWERS:
+        if fact.operation == _STATUS and fact.bucket_id is not None and fact.error is None:
             self.last_answers[fact.bucket_id] = self._clock()
 
     def forget(self, bucket_id: str) -> None:

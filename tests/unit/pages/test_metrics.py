@@ -98,6 +98,7 @@ def test_a_bucket_that_was_not_asked_yet_or_is_gone_has_no_series():
     totals = {key: BucketStats(key, 1, 2, 3, 4) for key in "ab"}
     known = facts(bucket("a", asked=False), bucket("b"), totals=totals)
     known.conditions.note(change("GONE", "b"))
+    del known.last_answers["b"]
     assert about(scraped(known), "bucket_", "node") == {}
 
 

@@ -40,7 +40,7 @@ def test_the_last_answer_of_a_bucket_is_kept_until_it_is_gone():
         (None, "status.get", None),
     ):
         requests.call_ended(CallEnded(operation, bucket_id, 1, error, 0.1))
-    assert requests.last_answers == {"a": 1, "b": 2}
+    assert requests.last_answers == {"a": 1}
     requests.forget("a")
     requests.forget("unheard of")
-    assert requests.last_answers == {"b": 2}
+    assert requests.last_answers == {}
