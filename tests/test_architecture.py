@@ -21,6 +21,7 @@ HOMES = {
         "net/borrowed_session.py",
         "sandbox",
         "client.py",
+        "pages/metrics_server.py",
     },
     "aiohappyeyeballs": {"net/connecting.py"},
     "aiolimiter": {"call/admission.py"},

@@ -32,7 +32,7 @@ _NAMES = {
     "dask": "--dask",
 }
 # Plain words, which name a setting only where a message begins.
-_SETTINGS_OF_WATCH = re.compile(r"(?:interval|fall|rise|state)\b")
+_SETTINGS_OF_WATCH = re.compile(r"(?:interval|fall|rise|state|listen)\b")
 
 
 def make_client(options: Options, observer: Observer | None = None) -> FlashbackClient:

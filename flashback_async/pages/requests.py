@@ -1,0 +1,38 @@
+"""What a client has asked for and when buckets last answered, recorded as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from flashback_async import AttemptEnded, CallEnded, Observer
+
+_STATUS = "status.get"
+
+
+class Requests(Observer):
+    """An observer that counts requests, and records when each bucket last answered.
+
+    Attributes:
+        counts: Requests by operation and result, which is ``"success"`` or the class of the error.
+        last_answers: When the last answer about a bucket's nodes arrived, as Unix time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.last_answers: dict[str, float] = {}
+        self._clock = clock
+
+    def attempt_ended(self, fact: AttemptEnded) -> None:
+        """Count a request."""
+        self.counts[fact.operation, fact.error or "success"] += 1
+
+    def call_ended(self, fact: CallEnded) -> None:
+        """Record when a bucket has answered."""
+        if fact.operation == _STATUS and fact.bucket_id is not None and fact.error is None:
+            self.last_answers[fact.bucket_id] = self._clock()
+
+    def forget(self, bucket_id: str) -> None:
+        """Forget a bucket that is gone."""
+        self.last_answers.pop(bucket_id, None)
