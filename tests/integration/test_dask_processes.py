@@ -133,7 +133,8 @@ async def test_what_a_lost_scheduler_left_is_done_by_a_second_run(sandbox, tmp_p
 
 
 async def test_a_scheduler_that_hangs_is_lost_too(sandbox, tmp_path, monkeypatch):
-    monkeypatch.setattr("flashback_async.dask.link.parse_timedelta", lambda _: 1.0)
+    # Long enough for a scheduler that shares a busy machine.
+    monkeypatch.setattr("flashback_async.dask.link.parse_timedelta", lambda _: 3.0)
     async with cluster_for(sandbox, tmp_path) as cluster:
         began = None
         async with status_on_cluster(cluster.client, iter(sandbox.bucket_ids)) as run:
@@ -144,8 +145,8 @@ async def test_a_scheduler_that_hangs_is_lost_too(sandbox, tmp_path, monkeypatch
             with pytest.raises(ClusterLostError):
                 async for _ in run:
                     pass
-            assert time.monotonic() - began < 3
-        assert time.monotonic() - began < 8
+            assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 12
         os.kill(scheduler.pid, signal.SIGCONT)
 
 
