@@ -35,6 +35,6 @@ def exporter(ids: Sequence[str] | None, options: Options, **settings: Any) -> in
     It writes its URL to standard output; the metrics are at /metrics. With "-", all ids are
     read from standard input first.
     """
-    from flashback_async.cli.exporting import export_metrics
+    from flashback_async.cli.metrics import export_metrics
 
     return export_metrics(ids, settings, options)
