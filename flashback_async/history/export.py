@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -15,17 +15,19 @@ from flashback_async import (
     AuthenticationError,
     BucketDay,
     ClientClosedError,
+    DailyNodeStats,
     EventLoopError,
     FlashbackClient,
     FlashbackError,
     InvalidArgumentError,
     NotFoundError,
+    Outcome,
     PermissionDeniedError,
     TokenProviderError,
 )
 from flashback_async.history.keeper import Keeper
 from flashback_async.history.plan import Day, check_options, checked_ids, span_of
-from flashback_async.history.rows import KeptDay, hash_of, node_days
+from flashback_async.history.rows import KeptDay, hash_of, values_of
 from flashback_async.history.target import target_at
 
 # What the API says about a bucket, and would say again.
@@ -40,6 +42,7 @@ _FATAL = (
 )
 
 Errors = dict[str, FlashbackError]
+_Outcomes = AsyncGenerator[Outcome[BucketDay, list[DailyNodeStats]], None]
 
 
 @frozen
@@ -181,9 +184,11 @@ class _Export:
         """Ask for a day; return the number of its rows, or None if it is not kept."""
         self._rows = 0
         await self._keeper.begin(day)
-        failed = await self._ask([BucketDay(bucket_id, day) for bucket_id in self._ids])
+        nodes = self._client.node_stats
+        failed = await self._ask(nodes.iter_many(self._ids, day, concurrency=self._concurrency))
         if lost := _lost(failed):
-            again = await self._ask([BucketDay(bucket_id, day) for bucket_id in lost])
+            pairs = [BucketDay(bucket_id, day) for bucket_id in lost]
+            again = await self._ask(nodes.iter_many(pairs, concurrency=self._concurrency))
             failed = {b: error for b, error in failed.items() if b not in lost} | again
             lost = _lost(failed)
         if failed:
@@ -196,17 +201,15 @@ class _Export:
         self.kept[day] = self._rows
         return self._rows
 
-    async def _ask(self, pairs: Sequence[BucketDay]) -> Errors:
+    async def _ask(self, outcomes: _Outcomes) -> Errors:
         """Hand the rows of buckets to the keeper; return the errors of the others."""
         failed: Errors = {}
-        asked = self._client.node_stats.iter_many(pairs, concurrency=self._concurrency)
-        async with aclosing(asked) as outcomes:
+        async with aclosing(outcomes):
             async for outcome in outcomes:
                 bucket_id, day = outcome.key
                 if outcome.error is None:
-                    rows = node_days(bucket_id, day, outcome.value)
-                    self._rows += len(rows)
-                    await self._keeper.add(rows)
+                    self._rows += len(outcome.value)
+                    await self._keeper.add(values_of(bucket_id, day, outcome.value))
                 elif isinstance(outcome.error, _FATAL):
                     raise outcome.error
                 else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date
 from typing import Self, TypeVar
 
-from flashback_async.history.rows import KeptDay, NodeDay
+from flashback_async.history.rows import WIDTH, KeptDay, Values
 from flashback_async.history.store import Store, open_store
 from flashback_async.history.target import Format, Target
 
@@ -31,7 +31,7 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flashback-history")
         self._opened = ExitStack()  # used by the thread alone, as is the store
         self._store: Store | None = None
-        self._rows: list[NodeDay] = []
+        self._values: Values = []
         self._writing: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -53,10 +53,10 @@ class Keeper:
         """Begin a day."""
         await self._do(lambda: self._used().begin(day))
 
-    async def add(self, rows: Iterable[NodeDay]) -> None:
+    async def add(self, values: Values) -> None:
         """Add rows to the day. Wait only if those before are still being written."""
-        self._rows.extend(rows)
-        if len(self._rows) >= _CHUNK:
+        self._values += values
+        if len(self._values) >= _CHUNK * WIDTH:
             await self._write()
 
     async def finish(self, kept: KeptDay) -> None:
@@ -67,15 +67,15 @@ class Keeper:
 
     async def discard(self) -> None:
         """Take the day back."""
-        self._rows.clear()
+        self._values.clear()
         await self._written()
         await self._do(lambda: self._used().discard())
 
     async def _write(self) -> None:
         await self._written()
-        rows, self._rows = self._rows, []
-        if rows:
-            self._writing = self._do(lambda: self._used().add(rows))
+        values, self._values = self._values, []
+        if values:
+            self._writing = self._do(lambda: self._used().add(values))
 
     async def _written(self) -> None:
         """Wait until the last chunk is written, and raise its error."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from flashback_async import FlashbackError
 from flashback_async.history.disk import make_folder, sync
-from flashback_async.history.rows import KeptDay, NodeDay, time_text
+from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_text
 from flashback_async.history.target import Target
 
 _FILE = "nodes.parquet"
@@ -102,10 +102,11 @@ class ParquetStore:
         with _refusing(self._target):
             self._day = path, pq.ParquetWriter(path, _SCHEMA, compression="zstd")
 
-    def add(self, rows: Sequence[NodeDay]) -> None:
+    def add(self, values: Values) -> None:
         """Add rows to the day."""
         _, writer = self._begun()
-        parts = [_batch(rows[n : n + _AT_ONCE]) for n in range(0, len(rows), _AT_ONCE)]
+        step = _AT_ONCE * WIDTH
+        parts = [_batch(values[n : n + step]) for n in range(0, len(values), step)]
         with _refusing(self._target):
             writer.write_table(pa.Table.from_batches(parts, _SCHEMA))
 
@@ -199,9 +200,8 @@ def _about(target: Target, day: date, path: Path) -> KeptDay:
     return KeptDay(**values | times)
 
 
-def _batch(rows: Sequence[NodeDay]) -> pa.RecordBatch:
-    columns = list(zip(*rows, strict=True))
-    del columns[_DAY]
+def _batch(values: Values) -> pa.RecordBatch:
+    columns = [values[n::WIDTH] for n in range(WIDTH) if n != _DAY]
     arrays = [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from flashback_async import DailyNodeStats
 
@@ -48,6 +48,13 @@ class NodeDay(NamedTuple):
     last_latency_ms: float | None = None
 
 
+WIDTH = len(NodeDay._fields)
+
+# The values of rows, one row after the other. Many rows that wait to be written are kept as one
+# list: as tuples, they would keep the garbage collector busy, which stops the event loop.
+Values: TypeAlias = list[object]
+
+
 class KeptDay(NamedTuple):
     """A finished day of a history.
 
@@ -68,29 +75,27 @@ class KeptDay(NamedTuple):
     kept_at: datetime
 
 
-def node_days(bucket_id: str, day: date, nodes: Sequence[DailyNodeStats]) -> list[NodeDay]:
+def values_of(bucket_id: str, day: date, nodes: Sequence[DailyNodeStats]) -> Values:
     """Return the rows of a bucket's nodes on a day."""
-    rows = []
+    values: Values = []
     for place, node in enumerate(nodes):
         region, provider = _place_of(node.host)
-        rows.append(
-            NodeDay(
-                bucket_id,
-                day,
-                place,
-                node.ip,
-                node.host,
-                region,
-                provider,
-                node.uptime_percent,
-                node.avg_latency_ms,
-                node.version,
-                None if node.state is None else str(node.state),  # no enum, but plain text
-                node.last_updated,
-                node.last_latency_ms,
-            )
+        values += (
+            bucket_id,
+            day,
+            place,
+            node.ip,
+            node.host,
+            region,
+            provider,
+            node.uptime_percent,
+            node.avg_latency_ms,
+            node.version,
+            None if node.state is None else str(node.state),  # no enum, but plain text
+            node.last_updated,
+            node.last_latency_ms,
         )
-    return rows
+    return values
 
 
 def hash_of(bucket_ids: Iterable[str]) -> str:

@@ -11,11 +11,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
-from itertools import chain
 from pathlib import Path
 
 from flashback_async.history.disk import sync
-from flashback_async.history.rows import KeptDay, NodeDay, time_text
+from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_text
 from flashback_async.history.target import Target
 
 _MAGIC = b"SQLite format 3\0"
@@ -58,10 +57,11 @@ _TABLES = (
         FROM node_days GROUP BY day, region, provider""",
 )
 
-_ROW = f"({', '.join('?' * len(NodeDay._fields))})"
+_DAY, _UPDATED = NodeDay._fields.index("day"), NodeDay._fields.index("last_updated")
+_ROW = f"({', '.join('?' * WIDTH)})"
 # One statement for many rows: a thread gives the interpreter away at each, and waits to get it
 # back. SQLite may allow no more than 999 parameters.
-_AT_ONCE = 999 // len(NodeDay._fields)
+_AT_ONCE = 999 // WIDTH
 
 
 class SqliteReader:
@@ -120,13 +120,14 @@ class SqliteStore:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute("DELETE FROM node_days WHERE day = ?", (day.isoformat(),))
 
-    def add(self, rows: Sequence[NodeDay]) -> None:
+    def add(self, values: Values) -> None:
         """Add rows to the day."""
+        step = _AT_ONCE * WIDTH
         with _refusing(self._target):
-            for start in range(0, len(rows), _AT_ONCE):
-                part = rows[start : start + _AT_ONCE]
-                statement = f"INSERT INTO node_days VALUES {', '.join([_ROW] * len(part))}"  # noqa: S608 - question marks only
-                self._database.execute(statement, list(chain.from_iterable(map(_values, part))))
+            for start in range(0, len(values), step):
+                part = _as_stored(values[start : start + step])
+                rows = ", ".join([_ROW] * (len(part) // WIDTH))
+                self._database.execute(f"INSERT INTO node_days VALUES {rows}", part)  # noqa: S608 - question marks only
 
     def finish(self, kept: KeptDay) -> None:
         """Keep the day, with all of its rows or, if that fails, without any change."""
@@ -229,11 +230,14 @@ def _kept(database: sqlite3.Connection) -> list[KeptDay]:
     ]
 
 
-def _values(row: NodeDay) -> tuple[object, ...]:
-    """Return a row as SQLite takes it."""
-    bucket_id, day, *rest, last_updated, last_latency_ms = row
-    updated = None if last_updated is None else time_text(last_updated)
-    return (bucket_id, day.isoformat(), *rest, updated, last_latency_ms)
+def _as_stored(values: Values) -> Values:
+    """Return rows as SQLite takes them, with days and times as text."""
+    values[_DAY::WIDTH] = [str(day) for day in values[_DAY::WIDTH]]
+    values[_UPDATED::WIDTH] = [
+        time_text(moment) if isinstance(moment, datetime) else None
+        for moment in values[_UPDATED::WIDTH]
+    ]
+    return values
 
 
 def _row_of(values: Sequence[object], day: date) -> NodeDay:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
 from typing import NamedTuple, Protocol
 
 from flashback_async import ConfigurationError
 from flashback_async.history.lock import locked
-from flashback_async.history.rows import KeptDay, NodeDay
+from flashback_async.history.rows import KeptDay, NodeDay, Values
 from flashback_async.history.sqlite import SqliteReader, SqliteStore, check_file
 from flashback_async.history.target import Format, Target, format_on_disk
 
@@ -41,7 +41,7 @@ class Store(Protocol):
         """Begin a day; what was kept of it stays until it is finished."""
         ...
 
-    def add(self, rows: Sequence[NodeDay]) -> None:
+    def add(self, values: Values) -> None:
         """Add rows to the day."""
         ...
 
