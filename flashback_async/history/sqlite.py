@@ -205,18 +205,25 @@ def _create(path: Path) -> None:
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a database read-only, also in a folder that this process may not write to."""
-    address = f"{path.as_uri()}?mode=ro"
-    database = sqlite3.connect(address, uri=True, timeout=_PATIENCE, isolation_level=None)
-    try:
-        database.execute("SELECT 1 FROM days LIMIT 0")
-    except sqlite3.OperationalError:
-        database.close()
-        if os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-wal").exists():
+    """Open a database for queries, also if this process may not write to it or to its folder."""
+    modes = ["mode=ro"]
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        modes = ["mode=rw"]  # one that may not write would leave its log behind
+    elif not path.with_name(f"{path.name}-wal").exists():
+        modes.append("mode=ro&immutable=1")  # nobody writes to it, or its log would be there
+    for mode in modes:
+        address = f"{path.as_uri()}?{mode}"
+        database = sqlite3.connect(address, uri=True, timeout=_PATIENCE, isolation_level=None)
+        try:
+            database.execute("PRAGMA query_only = ON")
+            database.execute("SELECT 1 FROM days LIMIT 0")
+        except BaseException as error:
+            database.close()
+            if mode != modes[-1] and isinstance(error, sqlite3.OperationalError):
+                continue
             raise
-        # Nobody writes to it, or its log would be there.
-        database = sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
-    return database
+        return database
+    raise AssertionError  # the last mode returns or raises
 
 
 def _kept(database: sqlite3.Connection) -> list[KeptDay]:

@@ -74,7 +74,7 @@ def open_reader(target: Target) -> tuple[Format, Reader]:
     """
     form = format_on_disk(target)
     if form is None:
-        raise target.refused("does not exist")
+        raise ConfigurationError(f"path: there is no history at {target.name!a}")
     return form, _form(form).reader(target)
 
 
