@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped] # it has no types
 
-from flashback_async import AttemptEnded, FlashbackClient, Observer, day_range
+from flashback_async import AttemptEnded, FlashbackClient, Limits, Observer, day_range
 from flashback_async.history import export_days
 
 _BEAT = 0.001  # seconds
@@ -87,11 +87,17 @@ def sandbox(buckets: int, error_rate: float) -> Iterator[dict[str, str]]:
 
 
 async def measured(
-    name: str, told: dict[str, str], work: Callable[[FlashbackClient], Awaitable[str]]
+    name: str,
+    told: dict[str, str],
+    limits: Limits,
+    work: Callable[[FlashbackClient], Awaitable[str]],
 ) -> Result:
     count, heart = Count(), Heartbeat()
     async with FlashbackClient(
-        told["FLASHBACK_TOKEN"], base_url=told["FLASHBACK_BASE_URL"], observer=count
+        told["FLASHBACK_TOKEN"],
+        base_url=told["FLASHBACK_BASE_URL"],
+        limits=limits,
+        observer=count,
     ) as client:
         beating = asyncio.create_task(heart.run())
         began = time.perf_counter()
@@ -127,11 +133,13 @@ def main() -> None:
     parser.add_argument("--buckets", type=int, default=6_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--error-rate", type=float, default=0.02)
+    parser.add_argument("--max-rate", type=float, help="Requests a second.")
     parser.add_argument("--only", choices=("poll", "sqlite", "parquet"))
     parser.add_argument("--folder", type=Path, help="Where to write.  [default: a temporary one]")
     arguments = parser.parse_args()
     last = datetime.now(UTC).date() - timedelta(2)
     days = day_range(last - timedelta(arguments.days - 1), last)
+    limits = Limits(max_rate=arguments.max_rate)
     with (
         sandbox(arguments.buckets, arguments.error_rate) as told,
         tempfile.TemporaryDirectory(dir=arguments.folder) as folder,
@@ -145,7 +153,7 @@ def main() -> None:
                     return await polled(client, days)
                 return await exported(client, days, form, Path(folder))
 
-            show(asyncio.run(measured(name, told, work)))
+            show(asyncio.run(measured(name, told, limits, work)))
 
 
 def show(result: Result) -> None:

@@ -26,8 +26,8 @@ from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_t
 from flashback_async.history.target import Target
 
 _FILE = "nodes.parquet"
-_FOLDER = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
-_UNFINISHED = ".unfinished"  # after a dot and the day
+_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_FOLDER = re.compile(f"day=({_DATE})")
 _KEY = b"flashback_history"
 _VERSION = 1
 # The interpreter is held while values become a column; other threads wait that long.
@@ -89,8 +89,14 @@ class ParquetStore:
         check_folder(target)
         with _refusing(target):
             make_folder(self._folder)
-            for old in self._folder.glob(f".*{_UNFINISHED}"):
-                old.unlink()
+            # Beside the folder: polars refuses a folder with other files in it, dot or not. But a
+            # file cannot be renamed into another file system.
+            beside = self._folder if self._folder.is_mount() else self._folder.parent
+            self._beside = beside
+            mine = rf"\.{re.escape(self._folder.name)}\.{_DATE}\.unfinished"
+            for old in beside.iterdir():
+                if re.fullmatch(mine, old.name):
+                    old.unlink()  # of a run that was killed
 
     def kept(self) -> list[KeptDay]:
         """Return the finished days, the oldest first."""
@@ -98,7 +104,7 @@ class ParquetStore:
 
     def begin(self, day: date) -> None:
         """Begin a day. Readers see what there was of it until it is finished."""
-        path = self._folder / f".{day}{_UNFINISHED}"
+        path = self._beside / f".{self._folder.name}.{day}.unfinished"
         with _refusing(self._target):
             self._day = path, pq.ParquetWriter(path, _SCHEMA, compression="zstd")
 

@@ -97,7 +97,7 @@ async def survive(folder, form, kills):
                 assert finished(path) == {*DAYS}
                 kept.append(rows_of(path))
                 assert not list(folder.glob(".*.new*"))
-                assert not list(folder.glob("*/.*"))
+                assert not list(folder.glob(".*.unfinished"))
     assert len(kept[0]) == len(DAYS) * 30 * 3
     assert all(rows == kept[0] for rows in kept)
     return count, len(kept)
