@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -30,8 +31,9 @@ _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _FOLDER = re.compile(f"day=({_DATE})")
 _KEY = b"flashback_history"
 _VERSION = 1
-# The interpreter is held while values become a column; other threads wait that long.
-_AT_ONCE = 1_000
+# While values become columns, the interpreter is held. Without pauses, the event loop would get it
+# once in 5 ms only, and so fall behind.
+_AT_ONCE, _PAUSE = 500, 0.000_5  # rows, seconds
 
 _TYPES = {
     "place": pa.int32(),
@@ -112,7 +114,10 @@ class ParquetStore:
         """Add rows to the day."""
         _, writer = self._begun()
         step = _AT_ONCE * WIDTH
-        parts = [_batch(values[n : n + step]) for n in range(0, len(values), step)]
+        parts = []
+        for start in range(0, len(values), step):
+            parts.append(_batch(values[start : start + step]))
+            time.sleep(_PAUSE)
         with _refusing(self._target):
             writer.write_table(pa.Table.from_batches(parts, _SCHEMA))
 
