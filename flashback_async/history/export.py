@@ -125,10 +125,7 @@ async def export_days(
         OSError: A day could not be written, such as to a full disk.
         FlashbackError: The client is closed, or its token provider failed.
     """
-    if not isinstance(client, FlashbackClient):
-        kind = type(client).__name__
-        raise InvalidArgumentError(f"client must be a FlashbackClient, not {kind}")
-    form = check_options(format, allow_failed, on_day)
+    form = check_options(client, format, allow_failed, on_day)
     span = span_of(first, last, redo, settle)
     ids = checked_ids(bucket_ids)
     target = target_at(path)

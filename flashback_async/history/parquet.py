@@ -10,6 +10,7 @@ Everything here blocks. A store belongs into one thread.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -93,10 +94,10 @@ class ParquetStore:
             make_folder(self._folder)
             # Beside the folder: polars refuses a folder with other files in it, dot or not. But a
             # file cannot be renamed into another file system.
-            beside = self._folder if self._folder.is_mount() else self._folder.parent
-            self._beside = beside
+            is_mount = os.path.ismount(self._folder)
+            self._beside = self._folder if is_mount else self._folder.parent
             mine = rf"\.{re.escape(self._folder.name)}\.{_DATE}\.unfinished"
-            for old in beside.iterdir():
+            for old in self._beside.iterdir():
                 if re.fullmatch(mine, old.name):
                     old.unlink()  # of a run that was killed
 

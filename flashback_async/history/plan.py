@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple, TypeAlias, cast
 
-from flashback_async import ConfigurationError, InvalidArgumentError, day_range
+from flashback_async import ConfigurationError, FlashbackClient, InvalidArgumentError, day_range
 from flashback_async.history.rows import KeptDay
 from flashback_async.history.target import FORMATS, Format
 
@@ -85,15 +85,16 @@ def checked_ids(bucket_ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(cast("list[str]", ids)))
 
 
-def check_options(
-    form: object, allow_failed: object, on_day: Callable[..., object] | None
-) -> Format:
+def check_options(client: object, form: object, allow_failed: object, on_day: object) -> Format:
     """Check the other arguments, and return the format.
 
     Raises:
         ConfigurationError: There is no such format.
         InvalidArgumentError: Another argument is wrong.
     """
+    if not isinstance(client, FlashbackClient):
+        kind = type(client).__name__
+        raise InvalidArgumentError(f"client must be a FlashbackClient, not {kind}")
     if type(allow_failed) is not int or allow_failed < 0:
         raise InvalidArgumentError(
             f"allow_failed must be a whole number of at least 0, not {allow_failed!a}"

@@ -136,8 +136,8 @@ async def test_a_rejected_token_is_exit_code_3_and_finished_days_stay(setting, p
         (("a", "--from", "yesterday", "--out", "x", "--settle", "-1"), "--settle"),
     ],
 )
-async def test_what_is_wrong_names_the_option(setting, tmp_path, monkeypatch, arguments, problem):
-    _, env = setting
+async def test_what_is_wrong_names_the_option(tmp_path, monkeypatch, arguments, problem):
+    env = environment(FLASHBACK_TOKEN="x", FLASHBACK_BASE_URL="http://127.0.0.1:1")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "foreign").write_text("mine")
     done = await flashback("history", *arguments, env=env)

@@ -4,12 +4,19 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from flashback_async import ConfigurationError, DailyNodeStats, InvalidArgumentError, NodeState
+from flashback_async import (
+    ConfigurationError,
+    DailyNodeStats,
+    FlashbackClient,
+    InvalidArgumentError,
+    NodeState,
+)
 from flashback_async.history import NodeDay
 from flashback_async.history.plan import check_options, checked_ids, span_of
 from flashback_async.history.rows import KeptDay, hash_of, time_text, values_of
 
 HOUR = timedelta(hours=1)
+CLIENT = FlashbackClient("token")
 
 
 def day(number):
@@ -92,16 +99,16 @@ def test_ids_are_read_once_and_each_counts_once():
 @pytest.mark.parametrize("allowed", [True, -1, 1.0, None, "1"])
 def test_allow_failed_is_a_whole_number(allowed):
     with pytest.raises(InvalidArgumentError, match=r"^allow_failed must be a whole number"):
-        check_options("sqlite", allowed, None)
+        check_options(CLIENT, "sqlite", allowed, None)
 
 
 def test_other_options_are_checked():
     with pytest.raises(InvalidArgumentError, match=r"^on_day must be a function, not int"):
-        check_options("sqlite", 0, 1)
+        check_options(CLIENT, "sqlite", 0, 1)
     for form in ("csv", None, ["sqlite"]):
         with pytest.raises(ConfigurationError, match=r'^format must be "sqlite" or "parquet", not'):
-            check_options(form, 0, None)
-    assert check_options("parquet", 1, print) == "parquet"
+            check_options(CLIENT, form, 0, None)
+    assert check_options(CLIENT, "parquet", 1, print) == "parquet"
 
 
 def test_a_row_has_every_column_in_order_and_plain_values():

@@ -337,6 +337,7 @@ def test_the_database_can_be_asked_in_sql(tmp_path):
 
 
 @needs_posix
+@pytest.mark.slow
 def test_a_history_is_read_where_nothing_can_be_written(tmp_path):
     path = tmp_path / "sub" / "history"
     path.parent.mkdir()
@@ -387,6 +388,7 @@ with open_store(target_at(path), form) as store:
 
 
 @needs_posix
+@pytest.mark.slow
 @forms
 def test_a_full_disk_is_an_os_error_and_finished_days_stay(tmp_path, form):
     path = tmp_path / "history"
