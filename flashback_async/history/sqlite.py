@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
@@ -64,14 +66,21 @@ _ROW = f"({', '.join('?' * WIDTH)})"
 _AT_ONCE = 999 // WIDTH
 
 
+# The databases that this process has open, by device and inode. To read the header of one of them
+# again would drop SQLite's locks, which belong to the process.
+_open: Counter[tuple[int, int]] = Counter()
+_opening = threading.Lock()
+
+
 class SqliteReader:
     """A database that is read; what others write meanwhile does not disturb."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         check_file(target)
-        with _refusing(target):
+        with _opening, _refusing(target):
             self._database = _connect_to_read(target.path)
+            self._identity = _register(target.path)
 
     def kept(self) -> list[KeptDay]:
         """Return the finished days, the oldest first."""
@@ -90,6 +99,7 @@ class SqliteReader:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+        _forget(self._identity)
 
 
 class SqliteStore:
@@ -98,16 +108,10 @@ class SqliteStore:
     def __init__(self, target: Target) -> None:
         self._target = target
         check_file(target)
-        with _refusing(target):
+        with _opening, _refusing(target):
             _create(target.path)
-            self._database = sqlite3.connect(target.path, timeout=_PATIENCE, isolation_level=None)
-            try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute("PRAGMA synchronous = FULL")
-                self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            except BaseException:
-                self._database.close()
-                raise
+            self._database = _connect_to_write(target.path)
+            self._identity = _register(target.path)
 
     def kept(self) -> list[KeptDay]:
         """Return the finished days, the oldest first."""
@@ -149,6 +153,7 @@ class SqliteStore:
                 self.discard()
         finally:
             self._database.close()
+            _forget(self._identity)
 
 
 def check_file(target: Target) -> None:
@@ -160,8 +165,10 @@ def check_file(target: Target) -> None:
         ConfigurationError: It is something else.
     """
     try:
-        with target.path.open("rb") as file:
-            header = file.read(_HEADER)
+        with _opening:
+            if _identity(target.path) in _open:
+                return  # checked when it was opened
+            header = _header(target.path)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -172,6 +179,31 @@ def check_file(target: Target) -> None:
         raise target.refused("is not a history")
     if _number(header, _VERSION_AT) > _VERSION:
         raise target.refused("was written by a newer version of this package")
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _register(path: Path) -> tuple[int, int]:
+    """Record that a database is open; return what identifies it."""
+    identity = _identity(path)
+    _open[identity] += 1
+    return identity
+
+
+def _forget(identity: tuple[int, int]) -> None:
+    """Record that a database was closed once."""
+    with _opening:
+        _open[identity] -= 1
+        if not _open[identity]:
+            del _open[identity]
 
 
 def _new_files(path: Path) -> list[Path]:
@@ -202,6 +234,18 @@ def _create(path: Path) -> None:
         stale.unlink(missing_ok=True)  # of a database that was removed; it would be applied here
     new.replace(path)
     sync(path.parent)
+
+
+def _connect_to_write(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

@@ -247,6 +247,32 @@ def test_a_damaged_database_is_refused(tmp_path):
         list(read_history(path))
 
 
+LOCKED = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0x40000000 + 2)  # SQLite's shared lock
+    except OSError:
+        print("locked")
+"""
+
+
+@needs_posix
+def test_reading_in_the_same_process_leaves_the_locks_of_an_export_alone(tmp_path):
+    path = tmp_path / "history"
+    keep(path, "sqlite", 1)
+    with open_store(target_at(path), "sqlite") as store:
+        store.begin(day(2))
+        with pytest.raises(ConfigurationError, match="is in use by another export"):
+            open_store(target_at(path), "sqlite").__enter__()
+        assert len(list(read_history(path))) == 1
+        assert history_status(path).days == [day(1)]
+        said = subprocess.run(
+            [sys.executable, "-c", LOCKED, path], capture_output=True, text=True, check=True
+        )
+        assert said.stdout == "locked\n"
+
+
 def test_an_empty_file_or_folder_becomes_a_history(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "folder" / ".cache").mkdir(parents=True)
