@@ -73,7 +73,10 @@ def sandbox(buckets: int, error_rate: float) -> Iterator[dict[str, str]]:
     """Run a sandbox in another process; yield what it says about itself."""
     command = [sys.executable, "-m", "flashback_async", "sandbox", "--buckets", str(buckets)]
     with subprocess.Popen(
-        [*command, "--error-rate", str(error_rate)], stdout=subprocess.PIPE, text=True
+        [*command, "--error-rate", str(error_rate)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         try:
             told: dict[str, str] = {}
