@@ -558,7 +558,7 @@ def test_the_map_names_modules_that_exist() -> None:
 def test_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = set(re.findall(r"\.\[(\w+)\]", SHELL)) | set(re.findall(r"extra `(\w+)`", EVERYTHING))
-    assert named == {"cli", "dask", "otel"}
+    assert named == {"cli", "dask", "otel", "parquet"}
     assert named <= set(project["optional-dependencies"])
     assert "flashback" in project["scripts"]
     assert project["requires-python"] == ">=3.11"

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from flashback_async.cli.exporter import exporter
+from flashback_async.cli.history import history
 from flashback_async.cli.messages import say
 from flashback_async.cli.options import (
     Options,
@@ -150,6 +151,9 @@ def check(ids: Sequence[str] | None, options: Options, warning: int, critical: i
     from flashback_async.cli.check import check_buckets
 
     return check_buckets(ids, options, warning, critical)
+
+
+flashback.add_command(history)
 
 
 @flashback.command(short_help="Run a Flashback API on this machine.")

@@ -14,15 +14,25 @@ import click
 Command = Callable[..., int]
 
 
-def bucket_arguments(*, all_by_default: bool = False) -> Callable[[Command], Command]:
-    """Add ids and ``--all`` to a command, as one argument `ids`: None means all buckets."""
+def bucket_arguments(
+    *, all_by_default: bool = False, without: str | None = None
+) -> Callable[[Command], Command]:
+    """Add ids and ``--all`` to a command, as one argument `ids`: None means all buckets.
+
+    Args:
+        all_by_default: Whether ids and ``--all`` may both be left out.
+        without: The argument of an option with which neither is allowed.
+    """
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def chosen(*, ids: tuple[str, ...], everything: bool, **values: Any) -> int:
             if everything and ids:
                 raise click.UsageError("give bucket ids or --all, not both")
-            if not (everything or ids or all_by_default):
+            if without is not None and values[without]:
+                if everything or ids:
+                    raise click.UsageError(f"give neither bucket ids nor --all with --{without}")
+            elif not (everything or ids or all_by_default):
                 raise click.UsageError(
                     'give bucket ids, "-" to read them from standard input, or --all'
                 )
@@ -47,6 +57,15 @@ def parse_days(
         click.BadParameter: One of them names no day.
     """
     return tuple(_day(value, parameter) for value in values)
+
+
+def parse_day(_: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    """Return the day that the value of an option names; None if it was not given.
+
+    Raises:
+        click.BadParameter: It names no day.
+    """
+    return None if value is None else _day(value, parameter)
 
 
 def _day(value: str, parameter: click.Parameter) -> date:

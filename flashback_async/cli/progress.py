@@ -1,4 +1,4 @@
-"""A progress bar on standard error: count, rate, remaining time, and the pace if there is one."""
+"""A progress bar on standard error: count, rate, remaining time, and more if there is more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(
-    *, shown: bool, total: int | None, pace: Callable[[], float | None]
+    *,
+    shown: bool,
+    total: int | None,
+    pace: Callable[[], float | None],
+    note: Callable[[], str] = str,
 ) -> Iterator[Callable[[], None]]:
     """Draw a bar, if standard error is a terminal; yields the function to call at each step.
 
@@ -21,11 +25,12 @@ def progress(
         shown: Whether a bar is wanted.
         total: How many steps there will be; None if that is unknown.
         pace: Returns the requests a second that the server allows; None while it does not throttle.
+        note: Returns what else there is to show, such as a second count.
     """
     if not (shown and sys.stderr.isatty()):
         yield _no_step
         return
-    bar = _make_bar(pace)
+    bar = _make_bar(pace, note)
     task = bar.add_task("", total=total)
     with bar:
         yield lambda: bar.advance(task)
@@ -35,7 +40,7 @@ def _no_step() -> None:
     """Do nothing, because no bar is drawn."""
 
 
-def _make_bar(pace: Callable[[], float | None]) -> Progress:
+def _make_bar(pace: Callable[[], float | None], note: Callable[[], str]) -> Progress:
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
     from rich.text import Text
 
@@ -57,8 +62,13 @@ def _make_bar(pace: Callable[[], float | None]) -> Progress:
             rate = pace()
             return Text("" if rate is None else f"throttled to {text.rate(rate)}", style="yellow")
 
+    class Note(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(note())
+
     return Progress(
         BarColumn(),
+        Note(),
         Count(),
         Rate(),
         TimeRemainingColumn(compact=True),

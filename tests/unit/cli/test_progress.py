@@ -57,6 +57,12 @@ def test_a_bar_tells_to_which_rate_the_run_is_throttled(terminal, pace, shown):
     assert shown in terminal.getvalue()
 
 
+def test_a_bar_shows_a_note(terminal):
+    with progress(shown=True, total=2, pace=unpaced, note=lambda: "1 of 7 days") as step:
+        step()
+    assert "1 of 7 days" in terminal.getvalue()
+
+
 def test_without_a_terminal_nothing_is_drawn(capsys):
     with progress(shown=True, total=2, pace=unpaced) as step:
         step()
