@@ -9,8 +9,8 @@ from datetime import date, datetime
 
 from flashback_async import InvalidArgumentError, day_range
 from flashback_async.history.rows import NodeDay
-from flashback_async.history.sqlite import SqliteReader
-from flashback_async.history.target import Target, format_on_disk, target_at
+from flashback_async.history.store import open_reader
+from flashback_async.history.target import Target, target_at
 
 
 def read_history(
@@ -35,13 +35,14 @@ def read_history(
     """
     start, end = _bounds(first, last)
     target = target_at(path)
-    if format_on_disk(target) is None:
-        raise target.refused("does not exist")
+    _, reader = open_reader(target)
+    reader.close()  # what is wrong is raised now, and nothing is open until a day is read
     return _read(target, start, end)
 
 
 def _read(target: Target, first: date, last: date) -> Iterator[tuple[date, list[NodeDay]]]:
-    with closing(SqliteReader(target)) as reader:
+    _, reader = open_reader(target)
+    with closing(reader):
         for kept in reader.kept():
             if first <= kept.day <= last:
                 yield kept.day, reader.rows(kept.day)

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from itertools import chain
 from pathlib import Path
 
+from flashback_async.history.disk import sync
 from flashback_async.history.rows import KeptDay, NodeDay, time_text
 from flashback_async.history.target import Target
 
@@ -172,22 +173,18 @@ def check_file(target: Target) -> None:
         raise target.refused("was written by a newer version of this package")
 
 
-def leftovers(path: Path) -> list[Path]:
-    """Return what a run that was killed may have left beside a database."""
-    return [found for found in _new_files(path) if found.exists()]
-
-
 def _new_files(path: Path) -> list[Path]:
+    """Return the name of a database that is being made, and those of its logs."""
     new = path.with_name(f".{path.name}.new")
     return [new, *(new.with_name(f"{new.name}{end}") for end in ("-journal", "-wal", "-shm"))]
 
 
 def _create(path: Path) -> None:
     """Create an empty history unless there is one, under another name until it is complete."""
+    for old in _new_files(path):  # of a run that was killed
+        old.unlink(missing_ok=True)
     if path.exists() and path.stat().st_size:
         return
-    for old in leftovers(path):
-        old.unlink()
     new = _new_files(path)[0]
     database = sqlite3.connect(new, isolation_level=None)
     try:
@@ -200,7 +197,10 @@ def _create(path: Path) -> None:
         database.execute("PRAGMA journal_mode = WAL")
     finally:
         database.close()
+    for stale in (path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm")):
+        stale.unlink(missing_ok=True)  # of a database that was removed; it would be applied here
     new.replace(path)
+    sync(path.parent)
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
