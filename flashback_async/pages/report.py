@@ -55,6 +55,7 @@ def make_report(
     body = [
         _header(title, report_now.more(found), now, report_now.tone(found).css),
         report_now.figures(found),
+        report_now.contents(found, has_history=uptime is not None),
         *report_now.problems(found, now),
         report_now.regions(found),
         *(report_history.history(uptime) if uptime is not None else ()),

@@ -90,8 +90,8 @@ def _calendar(uptime: Uptime) -> Markup:
     return section(
         "calendar",
         "Uptime by day",
-        _patterns(),
         tag("p", _introduction(uptime, start)),
+        _patterns(),
         _legend(),
         scroll(table, "Uptime of buckets by day"),
         _left_out(next(buckets, None), uptime.buckets - len(shown)),

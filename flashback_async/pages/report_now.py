@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import groupby
 
 from flashback_async import NodeState, NodeStatus
 from flashback_async.pages.findings import Findings, Problem
@@ -12,9 +13,10 @@ from flashback_async.pages.look import LOOKS, NOT_REPORTED, ONLINE, UNKNOWN, Loo
 from flashback_async.pages.markup import Markup, foreign, join, scroll, section, shortened, tag
 from flashback_async.pages.phrases import age, plural, verb
 
-_ROWS = 300  # problems with a row of their own; the others are listed by id
+_OPEN = 40  # problems that are shown at once
+_ROWS = 160  # problems with a row of their own; the others are listed by id
 _NODES = 6  # nodes that such a row names
-_LISTED = 150_000  # characters of lists of ids, so that no account makes a huge file
+_LISTED = 185_000  # characters of lists of ids, so that no account makes a huge file
 _REASONS = 30
 _REGIONS = 60
 _OTHER_STATES = 4  # columns for states that the API is not known to report
@@ -92,23 +94,25 @@ def problems(found: Findings, now: datetime) -> Iterator[Markup]:
 
 
 def _problems(found: Findings, now: datetime) -> Markup:
-    shown, rest = found.problems[:_ROWS], found.problems[_ROWS:]
+    first, folded = found.problems[:_OPEN], found.problems[_OPEN:_ROWS]
     intro = "Buckets without a node ONLINE come first."
-    if rest:
-        intro += f" The worst {len(shown):,} in detail; the others are listed below by id."
-    head = tag(
-        "tr",
-        (tag("th", name, **_HEADER) for name in ("Bucket", "ONLINE", "Nodes that are not ONLINE")),
-    )
-    table = tag(
+    parts = [tag("p", intro), _table(first, now)]
+    if folded:
+        summary = tag("summary", f"The next {plural(len(folded), 'bucket')}")
+        parts.append(tag("details", summary, _table(folded, now)))
+    title = f"{plural(len(found.problems), 'bucket')} with nodes that are not ONLINE"
+    return section("problems", title, parts, _rest(found.problems[_ROWS:]))
+
+
+def _table(shown: list[Problem], now: datetime) -> Markup:
+    names = ("Bucket", "ONLINE", "Nodes that are not ONLINE")
+    return tag(
         "table",
         tag("caption", "Buckets with nodes that are not ONLINE", class_="hidden"),
-        tag("thead", head),
+        tag("thead", tag("tr", (tag("th", name, **_HEADER) for name in names))),
         tag("tbody", (_row(problem, now) for problem in shown)),
         class_="problems",
     )
-    title = f"{plural(len(found.problems), 'bucket')} with nodes that are not ONLINE"
-    return section("problems", title, tag("p", intro), table, _rest(rest))
 
 
 def _row(problem: Problem, now: datetime) -> Markup:
@@ -176,6 +180,20 @@ def _lists(groups: dict[str, list[str]]) -> Iterator[Markup]:
             tag("p", text, unlisted, class_="ids"),
             open=len(ids) <= 12,
         )
+
+
+def contents(found: Findings, *, has_history: bool) -> Markup:
+    """Return links to the sections."""
+    links = [
+        ("problems", "Problems", found.problems or (found.states and not found.silent)),
+        ("silent", "Without an answer", found.silent),
+        ("regions", "Regions", found.states),
+        ("calendar", "Uptime", has_history),
+        ("all", "All buckets", found.total),
+    ]
+    shown = [tag("a", words, href=f"#{name}") for name, words, is_there in links if is_there]
+    separated = [part for link in shown for part in (Markup(" "), link)]
+    return tag("nav", separated, aria_label="Sections") if shown else Markup()
 
 
 def regions(found: Findings) -> Markup:
@@ -279,20 +297,22 @@ def _group(title: str, members: list[tuple[Look, str]], named: int) -> Markup:
     """Return a group of cells; the first few have titles that name them."""
     if not members:
         return Markup()
-    drawn = Markup("".join(_cells(members, named)))
     label = f"{title}: {plural(len(members), 'bucket')}"
     count = tag("span", f" {len(members):,}", class_="muted")
-    picture = tag("div", drawn, class_="cells", role="img", aria_label=label)
+    picture = tag("div", _cells(members, named), class_="cells", role="img", aria_label=label)
     return tag("div", tag("h3", title, count), picture, class_="group")
 
 
-def _cells(members: Iterable[tuple[Look, str]], named: int) -> Iterator[str]:
-    for place, (look, bucket_id) in enumerate(members):
+def _cells(members: Iterable[tuple[Look, str]], named: int) -> Iterator[Markup]:
+    """Yield the cells, those of the same look together, so that each needs few characters."""
+    places = enumerate(members)
+    for look, run in groupby(places, lambda place: place[1][0]):
         if look is ONLINE:
-            yield "<i></i>"
-        else:
-            title = shortened(bucket_id, 80) if place < named else None
-            yield tag("b", look.glyph, title=title, class_=f"s-{look.css}")
+            yield Markup("<i></i>" * len(list(run)))
+            continue
+        titles = (shortened(i, 80) if place < named else None for place, (_, i) in run)
+        found = [tag("b", look.glyph, title=title) for title in titles]
+        yield tag("span", found, class_=f"s-{look.css}")
 
 
 def _have(number: int) -> str:
