@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from flashback_async import BucketStatus, FlashbackClient, Outcome
+from flashback_async import BucketStatus, ConfigurationError, FlashbackClient, Outcome
 from flashback_async.cli import records, summary, text
 from flashback_async.cli.choice import chosen_ids
 from flashback_async.cli.exits import Deadline, Exit, Tally
@@ -65,8 +65,12 @@ def _read(history: str) -> Days:
     """Return the days of a history; the first is read at once, so that a bad file is told early."""
     from flashback_async.history import read_history
 
-    days = read_history(history, datetime.now(UTC).date() - timedelta(days=_DAYS))
-    return chain(list(islice(days, 1)), days)
+    try:
+        days = read_history(history, datetime.now(UTC).date() - timedelta(days=_DAYS))
+        return chain(list(islice(days, 1)), days)
+    except ConfigurationError as error:
+        message = str(error).removeprefix("path: ")
+        raise ConfigurationError(f"--history: {message}") from None
 
 
 async def _ask(

@@ -62,10 +62,17 @@ def section(name: str, title: str, *children: Child, is_wide: bool = False) -> M
     return tag("section", heading, *children, class_=css, aria_labelledby=name)
 
 
-def scroll(table: Markup, label: str) -> Markup:
-    """Return a table in a box of its own that scrolls, so that the page does not."""
+def scroll(table: Markup, label: str, *, at_end: bool = False) -> Markup:
+    """Return a table in a box of its own that scrolls, so that the page does not.
+
+    Args:
+        table: The table.
+        label: What it holds, for screen readers.
+        at_end: Whether its right end is in sight first.
+    """
+    css = "scroll newest" if at_end else "scroll"
     # With the keyboard, a box scrolls only if it can have the focus.
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+    return tag("div", table, class_=css, tabindex=0, role="region", aria_label=label)
 
 
 def foreign(text: str, most: int = _LONGEST) -> Markup:

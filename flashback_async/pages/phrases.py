@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -25,9 +39,14 @@ def percent(value: float | None) -> str:
     return f"{'99.99' if shown == '100.00' and value < 100 else shown} %"
 
 
+def month(moment: date) -> str:
+    """Return the name of a month in English, whatever the locale."""
+    return _MONTHS[moment.month - 1]
+
+
 def day(moment: date) -> str:
     """Return a day, such as "3 October 2026"."""
-    return f"{moment.day} {moment:%B} {moment.year}"
+    return f"{moment.day} {month(moment)} {moment.year}"
 
 
 def minute(moment: datetime) -> str:

@@ -8,7 +8,7 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from flashback_async.pages.markup import Markup, foreign, scroll, section, tag
-from flashback_async.pages.phrases import day, percent, plural
+from flashback_async.pages.phrases import day, month, percent, plural
 from flashback_async.pages.uptime import BucketUptime, NodeUptime, Uptime
 
 _BUCKETS = 100
@@ -17,7 +17,6 @@ _NODES = 20
 _REGIONS = 100
 _NAMED = 20  # days of a bucket that a pointer names
 _NAMED_BELOW = 95.0  # percent
-_APART = 46  # pixels from one name of a month to the next
 _COLUMN = {"scope": "col"}
 _NUMBER = {"scope": "col", "class_": "n"}
 
@@ -26,10 +25,10 @@ class Level(NamedTuple):
     """A range of uptime, and how a day in it looks.
 
     Attributes:
-        css: Its name in the style sheet and among the patterns.
+        css: Its name in the style sheet.
         least: Its lower bound in percent.
         label: What people read.
-        depth: How much of the cell is filled from below, 0 to 14.
+        depth: The height of the bar in its cell, 0 to 14: the lower the uptime, the higher.
     """
 
     css: str
@@ -76,9 +75,9 @@ def _calendar(uptime: Uptime) -> Markup:
     months = _months(uptime, start, width)
     names = (
         tag("th", "Bucket", **_COLUMN),
+        tag("th", months, scope="col", class_="days"),
         tag("th", "Mean", **_NUMBER),
         tag("th", "Below 99 %", **_NUMBER),
-        tag("th", months, scope="col", class_="days"),
     )
     table = tag(
         "table",
@@ -91,9 +90,8 @@ def _calendar(uptime: Uptime) -> Markup:
         "calendar",
         "Uptime by day",
         tag("p", _introduction(uptime, start)),
-        _patterns(),
         _legend(),
-        scroll(table, "Uptime of buckets by day"),
+        scroll(table, "Uptime of buckets by day", at_end=True),
         _left_out(next(buckets, None), uptime.buckets - len(shown)),
         is_wide=True,
     )
@@ -123,33 +121,56 @@ def _row(uptime: Uptime, bucket: BucketUptime, start: int, width: int) -> Markup
     return tag(
         "tr",
         tag("th", foreign(bucket.bucket_id), scope="row", class_="id"),
-        tag("td", mean, class_="n mean"),
-        tag("td", f"{bucket.below:,} of {bucket.reported:,}", class_="n"),
         tag("td", _days(uptime, bucket, start, width), class_="days"),
+        tag("td", mean, class_="n"),
+        tag("td", f"{bucket.below:,} of {bucket.reported:,}", class_="n"),
     )
 
 
 def _days(uptime: Uptime, bucket: BucketUptime, start: int, width: int) -> Markup:
     """Return the days of a bucket as a picture, one unit wide each."""
     places = range(start, uptime.span)
-    paths: dict[str, str] = {}
+    runs: dict[Level, str] = {}
+    reported = ""
     for level, run in groupby(places, lambda place: _level(uptime, bucket.days, place)):
         found = list(run)
-        paths.setdefault(level.css, "")
-        paths[level.css] += f"M{found[0] - start} 0h{len(found)}"
-    drawn = [tag("path", d=path, class_=css) for css, path in paths.items()]
-    number = len(places)
+        first, length = found[0] - start, len(found)
+        runs[level] = f"{runs.get(level, '')}M{first} {_middle(level)}h{length}"
+        if level in _LEVELS:
+            reported += f"M{first} 8h{length}"
     return tag(
         "svg",
-        drawn,
-        *_named_days(uptime, bucket, start),
-        width=number * width,
+        _drawn(runs, reported),
+        tag("path", d=f"M0 8h{len(places)}", class_="gap", stroke_dasharray=_gaps(width)),
+        _named_days(uptime, bucket, start),
+        width=len(places) * width,
         height=16,
-        viewBox=f"0 -.5 {number} 1",
+        viewBox=f"0 0 {len(places)} 16",
         preserveAspectRatio="none",
         role="img",
         aria_label=_told(uptime, bucket),
     )
+
+
+def _drawn(runs: dict[Level, str], reported: str) -> Iterator[Markup]:
+    """Yield the paths of a row: what is behind the bars, the bars, and the sign of 0 %."""
+    if reported:
+        yield tag("path", d=reported, class_="up")
+    for level, path in runs.items():
+        if level.depth or level not in _LEVELS:
+            yield tag("path", d=path, class_=level.css)
+        if level is _LEVELS[-1]:
+            yield tag("path", d=path, class_="sign")
+
+
+def _middle(level: Level) -> str:
+    """Return the height of a line that, as thick as a bar is high, is that bar."""
+    return f"{15 - level.depth / 2:g}" if level.depth else "8"
+
+
+def _gaps(width: int) -> str:
+    """Return the dashes of a line that parts the days by one pixel."""
+    return f"{1 / width:.3f} {1 - 1 / width:.3f}"
 
 
 def _level(uptime: Uptime, days: Sequence[float | None], place: int) -> Level:
@@ -168,7 +189,7 @@ def _named_days(uptime: Uptime, bucket: BucketUptime, start: int) -> Iterator[Ma
     ]
     for value, place in sorted(bad)[:_NAMED]:
         title = tag("title", f"{uptime.day(place)}: {percent(value)}")
-        yield tag("path", title, d=f"M{place - start} 0h1")
+        yield tag("path", title, d=f"M{place - start} 8h1", class_="named")
 
 
 def _told(uptime: Uptime, bucket: BucketUptime) -> str:
@@ -193,15 +214,24 @@ def _months(uptime: Uptime, start: int, width: int) -> Markup:
         at = uptime.day(start + place)
         if (place and at.day != 1) or place * width < free:
             continue
-        near = _until_next_month(at) * width < _APART
-        if place == 0 and near and days > _until_next_month(at):
+        name, room = _month_name(at, is_first=not parts)
+        left = _until_next_month(at)
+        if place == 0 and left < days and left * width < room:
             continue  # the first of the next month is more worth a name
         share = f"{100 * place / days:.3f}%"
-        name = f"{at:%b} {at.year}" if at.month == 1 or not parts else f"{at:%b}"
         parts.append(tag("line", x1=share, x2=share, y1=16, y2=20))
         parts.append(tag("text", name, x=share, y=12))
-        free = place * width + _APART
+        free = place * width + room
     return tag("svg", parts, width=days * width, height=20, class_="months", aria_hidden="true")
+
+
+def _month_name(at: date, *, is_first: bool) -> tuple[str, int]:
+    """Return the name of a month, or of the first day, and the pixels that it takes."""
+    if at.day != 1:
+        return f"{at.day} {month(at)[:3]} {at.year}", 86
+    if is_first or at.month == 1:
+        return f"{month(at)[:3]} {at.year}", 66
+    return month(at)[:3], 36
 
 
 def _until_next_month(at: date) -> int:
@@ -209,47 +239,13 @@ def _until_next_month(at: date) -> int:
     return (after - at).days
 
 
-def _patterns() -> Markup:
-    """Return what a day of each level is filled with: the lower the uptime, the higher the bar."""
-    found = [_pattern(level) for level in (*_LEVELS, _UNREPORTED, _NOT_KEPT)]
-    return tag("svg", tag("defs", found), width=0, height=0, class_="defs", aria_hidden="true")
-
-
-def _pattern(level: Level) -> Markup:
-    cell = {"x": 0.5, "width": 7, "rx": 1}
-    if level is _UNREPORTED:
-        drawn = [
-            tag("rect", x=1, y=1.5, width=6, height=13, rx=1, class_="hollow"),
-            tag("path", d="M1 12l6-8", class_="hatch"),
-        ]
-    elif level is _NOT_KEPT:
-        drawn = [tag("path", d="M3 8h2", class_="hatch")]
-    else:
-        drawn = [tag("rect", y=1, height=14, class_="up", **cell)]
-        if level.depth:
-            drawn.append(tag("rect", y=15 - level.depth, height=level.depth, class_="down", **cell))
-        if level is _LEVELS[-1]:
-            drawn.append(tag("path", d="M2 5.5l4 5m0-5l-4 5", class_="cross"))
-    return tag(
-        "pattern",
-        drawn,
-        id=level.css,
-        class_=f"p-{level.css}",
-        y=-0.5,
-        width=1,
-        height=1,
-        patternUnits="userSpaceOnUse",
-        viewBox="0 0 8 16",
-        preserveAspectRatio="none",
-    )
-
-
 def _legend() -> Markup:
     items = []
     for level in (*_LEVELS, _UNREPORTED, _NOT_KEPT):
-        path = tag("path", d="M0 0h1", class_=level.css)
-        sample = tag("svg", path, width=8, height=16, viewBox="0 -.5 1 1", aria_hidden="true")
-        items.append(tag("li", sample, level.label))
+        reported = "M0 8h1" if level in _LEVELS else ""
+        parts = _drawn({level: f"M0 {_middle(level)}h1"}, reported)
+        box = {"viewBox": "0 0 1 16", "preserveAspectRatio": "none", "aria_hidden": "true"}
+        items.append(tag("li", tag("svg", parts, width=11, height=16, **box), level.label))
     return tag("ul", items, class_="legend")
 
 

@@ -10,7 +10,16 @@ from itertools import groupby
 from flashback_async import NodeState, NodeStatus
 from flashback_async.pages.findings import Findings, Problem
 from flashback_async.pages.look import LOOKS, NOT_REPORTED, ONLINE, UNKNOWN, Look, look_of
-from flashback_async.pages.markup import Markup, foreign, join, scroll, section, shortened, tag
+from flashback_async.pages.markup import (
+    Child,
+    Markup,
+    foreign,
+    join,
+    scroll,
+    section,
+    shortened,
+    tag,
+)
 from flashback_async.pages.phrases import age, plural, verb
 
 _OPEN = 40  # problems that are shown at once
@@ -62,17 +71,17 @@ def more(found: Findings) -> str:
 
 def figures(found: Findings) -> Markup:
     """Return the counts in large type."""
-    nodes = found.states.total()
-    pairs = [
+    online = f"{found.states[NodeState.ONLINE]:,}"
+    of = tag("small", f" of {found.states.total():,}")
+    pairs: list[tuple[str, Child]] = [
         ("Buckets", f"{found.total:,}"),
-        ("With every node ONLINE", f"{found.well:,}"),
+        ("Every node ONLINE", f"{found.well:,}"),
         ("With a problem", f"{len(found.problems):,}"),
         ("Without an answer", f"{found.unanswered:,}"),
-        ("Nodes ONLINE", f"{found.states[NodeState.ONLINE]:,} of {nodes:,}"),
+        ("Nodes ONLINE", [online, of]),
     ]
-    return tag(
-        "dl", (tag("div", tag("dt", name), tag("dd", n)) for name, n in pairs), class_="figures"
-    )
+    shown = (tag("div", tag("dt", name), tag("dd", number)) for name, number in pairs)
+    return tag("dl", shown, class_="figures")
 
 
 def state(look: Look, number: int | None = None) -> Markup:
