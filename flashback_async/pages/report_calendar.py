@@ -189,7 +189,7 @@ def _told(uptime: Uptime, bucket: BucketUptime) -> str:
 
 def _width(days: int) -> int:
     """Return the width of a day in pixels."""
-    return 16 if days <= 45 else 8 if days <= 100 else 7
+    return 16 if days <= 45 else 11 if days <= 66 else 8 if days <= 100 else 7
 
 
 def _months(uptime: Uptime, start: int, width: int) -> Markup:

@@ -41,3 +41,15 @@ async def test_a_report_opens_from_a_file_without_a_complaint_and_fits_a_phone(t
         fetched = await page.run("performance.getEntriesByType('resource').map(e => e.name)")
         assert [name for name in fetched if not name.startswith("data:")] == []
         assert page.complaints == []
+
+
+async def test_a_calendar_of_few_days_begins_at_the_left(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(make_report([], days({"a": [99.0, 100.0]})), encoding="utf-8")
+    async with driver.browser() as page:
+        await page.resize(1280, 800)
+        await page.go(path.as_uri())
+        await page.until("document.readyState === 'complete' && !!document.querySelector('h1')")
+        box = "document.querySelector('.newest').getBoundingClientRect().left"
+        table = "document.querySelector('.calendar').getBoundingClientRect().left"
+        assert await page.run(f"{box} === {table}")
