@@ -8,7 +8,7 @@
 # file changes; otherwise nothing is installed twice, and nothing needs the network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo watch cluster test test-all lint bench audit fuzz soak mutate lock lowest pythons clean
+.PHONY: help demo watch report cluster test test-all lint bench audit fuzz soak mutate lock lowest pythons clean
 
 # Set with := so that no variable of the same name in the shell can move what is cleared and rebuilt.
 VENV := .venv
@@ -98,6 +98,9 @@ demo: $(VENV)/.ready ## poll 1,000 buckets of a Flashback API that runs on this 
 
 watch: $(VENV)/.ready ## watch the buckets of a Flashback API on this machine whose nodes change all the time
 	@$(BIN)/flashback demo --watch $(ARGS)
+
+report: $(VENV)/.ready ## make a report, one HTML file, on 120 buckets of a Flashback API on this machine
+	@$(BIN)/flashback demo --report --buckets 120 $(ARGS)
 
 cluster: $(VENV)/.ready ## poll 20,000 buckets through two worker processes of a Dask cluster on this machine
 	@$(BIN)/flashback demo --cluster --buckets 20000 $(ARGS)

@@ -19,6 +19,7 @@ from flashback_async.cli.options import (
     shared_options,
     watch_options,
 )
+from flashback_async.cli.report import report
 from flashback_async.cli.streams import prepare_streams
 from flashback_async.cli.verdict import Verdict, give, interrupted, is_check
 
@@ -154,6 +155,7 @@ def check(ids: Sequence[str] | None, options: Options, warning: int, critical: i
 
 
 flashback.add_command(history)
+flashback.add_command(report)
 
 
 @flashback.command(short_help="Run a Flashback API on this machine.")
@@ -190,12 +192,17 @@ def sandbox(**settings: object) -> int:
 @click.option("--no-progress", is_flag=True, help="Draw no progress bar.")
 @click.option("--watch", "watches", is_flag=True, help="Watch them instead, until Ctrl-C.")
 @click.option("--cluster", is_flag=True, help="Let two workers of a Dask cluster poll them.")
-def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool) -> int:
+@click.option("--report", "reports", is_flag=True, help="Keep their last weeks, make a report.")
+def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool, reports: bool) -> int:
     """Poll 1,000 buckets of a sandbox and show the results. Needs no account."""
     from flashback_async.cli.demo import show_demo, watch_demo
 
-    if watches and cluster:
-        raise click.UsageError("give --watch or --cluster, not both")
+    if watches + cluster + reports > 1:
+        raise click.UsageError("give one of --watch, --cluster and --report")
+    if reports:
+        from flashback_async.cli.report_demo import show_report
+
+        return show_report(buckets, shows_bar=not no_progress)
     if cluster:
         from flashback_async.cli.cluster_demo import show_cluster
 
