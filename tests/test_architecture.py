@@ -21,6 +21,8 @@ HOMES = {
         "net/borrowed_session.py",
         "sandbox",
         "client.py",
+        "pages/dashboard.py",
+        "pages/guard.py",
     },
     "aiohappyeyeballs": {"net/connecting.py"},
     "aiolimiter": {"call/admission.py"},

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from flashback_async.cli.dashboard import dashboard
 from flashback_async.cli.messages import say
 from flashback_async.cli.options import (
     Options,
@@ -198,6 +199,9 @@ def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool) -> int:
     if watches:
         return watch_demo(buckets)
     return show_demo(buckets, shows_bar=not no_progress)
+
+
+flashback.add_command(dashboard)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
