@@ -129,13 +129,13 @@ class Dashboard:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         stream, headers = self._live.stream, {"Content-Type": "text/event-stream"}
-        if request.method == "HEAD":
-            return web.Response(headers=headers)
         if stream.is_full:
             raise web.HTTPServiceUnavailable(
                 text=f"{_MOST_VIEWERS} others look at it already.\n",
                 headers={"Retry-After": _RETRY_AFTER},
             )
+        if request.method == "HEAD":
+            return web.Response(headers=headers)
         response = web.StreamResponse(headers=headers)
         connection: socket.socket | None = request.get_extra_info("socket")
         if connection is not None:
@@ -152,15 +152,7 @@ class Dashboard:
 
 def _page(nonce: str) -> str:
     """Return the page, with its style and script in it."""
-    looks = {
-        look.css: {
-            "glyph": look.glyph,
-            "word": look.word,
-            "shape": look.shape,
-            "filled": look.filled,
-        }
-        for look in LOOKS
-    }
+    looks = [look._asdict() for look in LOOKS]
     parts = {
         "nonce": nonce,
         "style": static_text("look.css") + static_text("dashboard.css"),

@@ -17,6 +17,7 @@ _IDLE, _BUSY = 1.0, 0.25  # seconds between two looks: without changes, and afte
 _TURN = 100  # changes, or buckets, that are taken before others have their turn
 _QUIET = 15.0  # seconds until a sign of life
 _LATE = 1.0  # seconds behind, from which on it matters
+_RETRY = b"retry: 1000\n"  # milliseconds until a viewer that lost the connection is back
 _FAREWELL = 0.3  # seconds for the last event
 
 
@@ -125,7 +126,7 @@ class Live:
         """Return the events of a viewer that knows nothing yet."""
         version, encoded = self._encoded
         if version != self._picture.version:
-            encoded = event("snapshot", self._picture.snapshot())
+            encoded = _RETRY + event("snapshot", self._picture.snapshot())
             self._encoded = (self._picture.version, encoded)
         return encoded + self._facts()
 
