@@ -274,10 +274,11 @@ function problemRow({ place, record, condition, online, total, troubles, isTotal
     if (more > 0) lines.push(make("div", { class: "muted" }, `and ${count(more)} more`));
   }
   const known = condition === ANSWERED ? `${count(online)} of ${count(total)}` : "–";
-  return make("tr", {},
-    make("th", { scope: "row" }, bucketButton(model.ids[place])),
-    make("td", { class: isTotal ? "total" : null }, known),
-    make("td", {}, lines));
+  // On narrow screens these are blocks, which would be no table without roles.
+  return make("tr", { role: "row" },
+    make("th", { scope: "row", role: "rowheader" }, bucketButton(model.ids[place])),
+    make("td", { role: "cell", class: isTotal ? "total" : null, "data-of": `${known} ONLINE` }, known),
+    make("td", { role: "cell" }, lines));
 }
 
 $("problems-more").addEventListener("click", () => {
@@ -357,7 +358,7 @@ let cursor = -1;
 function layOut() {
   const total = model?.ids.length ?? 0, width = $("map").clientWidth, ratio = window.devicePixelRatio || 1;
   const least = total > 20_000 ? 5 : 8;
-  let pitch = 26;
+  let pitch = 22;
   const height = (size) => Math.ceil(total / Math.max(1, Math.floor(width / size))) * size;
   while (pitch > least && height(pitch) > 560) pitch--;
   const columns = Math.max(1, Math.floor(width / pitch));
