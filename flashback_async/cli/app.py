@@ -186,12 +186,15 @@ def sandbox(**settings: object) -> int:
 @click.option("--no-progress", is_flag=True, help="Draw no progress bar.")
 @click.option("--watch", "watches", is_flag=True, help="Watch them instead, until Ctrl-C.")
 @click.option("--cluster", is_flag=True, help="Let two workers of a Dask cluster poll them.")
-def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool) -> int:
+@click.option("--dashboard", "shows_page", is_flag=True, help="Show them on a page, until Ctrl-C.")
+def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool, shows_page: bool) -> int:
     """Poll 1,000 buckets of a sandbox and show the results. Needs no account."""
-    from flashback_async.cli.demo import show_demo, watch_demo
+    from flashback_async.cli.demo import dashboard_demo, show_demo, watch_demo
 
-    if watches and cluster:
-        raise click.UsageError("give --watch or --cluster, not both")
+    if watches + cluster + shows_page > 1:
+        raise click.UsageError("give only one of --watch, --cluster and --dashboard")
+    if shows_page:
+        return dashboard_demo(buckets)
     if cluster:
         from flashback_async.cli.cluster_demo import show_cluster
 

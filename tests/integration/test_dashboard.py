@@ -307,7 +307,7 @@ async def test_a_viewer_that_lags_gets_a_new_snapshot_and_no_queue():
                 for bucket_id in sandbox.bucket_ids:
                     for ip in sandbox.node_ips(bucket_id):
                         sandbox.set_state(bucket_id, ip, state)
-                while quick.states(sandbox.bucket_ids[0]) != [state] * 3:
+                while set(quick.states(sandbox.bucket_ids[0])) != {state}:
                     await quick.read()
             snapshots = slow.names.count("snapshot")
             connection.resume_reading()
@@ -343,17 +343,16 @@ async def test_it_ends_with_the_watch():
 
 
 async def test_leaving_it_lets_viewers_go_even_those_that_do_not_read():
-    async with AsyncExitStack() as stack:
-        async with served(50, 3) as (board, _, session):
-            pages = [await stack.enter_async_context(viewer(board, session)) for _ in range(3)]
-            pages[0]._response.connection.transport.pause_reading()
-            for page in pages[1:]:
-                await page.until(lambda page: page.all_asked)
-            async with asyncio.timeout(GUARD):
-                await board.__aexit__(None, None, None)
-            for page in pages[1:]:
-                while await page.read() is not None:
-                    pass
+    async with AsyncExitStack() as stack, served(50, 3) as (board, _, session):
+        pages = [await stack.enter_async_context(viewer(board, session)) for _ in range(3)]
+        pages[0]._response.connection.transport.pause_reading()
+        for page in pages[1:]:
+            await page.until(lambda page: page.all_asked)
+        async with asyncio.timeout(GUARD):
+            await board.__aexit__(None, None, None)
+        for page in pages[1:]:
+            while await page.read() is not None:
+                pass
 
 
 async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing():
