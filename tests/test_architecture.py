@@ -37,6 +37,7 @@ HOMES = {
     "opentelemetry": {"otel.py"},
     "distributed": {"dask"},
     "dask": {"dask"},
+    "pyarrow": {"history/parquet.py"},
 }
 
 # What one reads to follow a call from the user to the socket and back.

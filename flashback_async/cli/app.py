@@ -18,6 +18,7 @@ from flashback_async.cli.options import (
     shared_options,
     watch_options,
 )
+from flashback_async.cli.report import report
 from flashback_async.cli.streams import prepare_streams
 from flashback_async.cli.verdict import Verdict, give, interrupted, is_check
 
@@ -152,6 +153,9 @@ def check(ids: Sequence[str] | None, options: Options, warning: int, critical: i
     return check_buckets(ids, options, warning, critical)
 
 
+flashback.add_command(report)
+
+
 @flashback.command(short_help="Run a Flashback API on this machine.")
 @click.option("--buckets", type=click.IntRange(0, 1_000_000), default=100, show_default=True)
 @click.option(
@@ -186,13 +190,20 @@ def sandbox(**settings: object) -> int:
 @click.option("--no-progress", is_flag=True, help="Draw no progress bar.")
 @click.option("--watch", "watches", is_flag=True, help="Watch them instead, until Ctrl-C.")
 @click.option("--cluster", is_flag=True, help="Let two workers of a Dask cluster poll them.")
+@click.option("--report", "reports", is_flag=True, help="Keep their last weeks, make a report.")
 @click.option("--dashboard", "shows_page", is_flag=True, help="Show them on a page, until Ctrl-C.")
-def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool, shows_page: bool) -> int:
+def demo(
+    buckets: int, no_progress: bool, watches: bool, cluster: bool, reports: bool, shows_page: bool
+) -> int:
     """Poll 1,000 buckets of a sandbox and show the results. Needs no account."""
     from flashback_async.cli.demo import dashboard_demo, show_demo, watch_demo
 
-    if watches + cluster + shows_page > 1:
-        raise click.UsageError("give only one of --watch, --cluster and --dashboard")
+    if watches + cluster + reports + shows_page > 1:
+        raise click.UsageError("give one of --watch, --cluster, --report and --dashboard")
+    if reports:
+        from flashback_async.cli.report_demo import show_report
+
+        return show_report(buckets, shows_bar=not no_progress)
     if shows_page:
         return dashboard_demo(buckets)
     if cluster:

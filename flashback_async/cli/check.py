@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,19 +14,18 @@ from attrs import define, field
 from flashback_async import (
     AuthenticationError,
     BucketStatus,
-    DeadlineExceededError,
     FlashbackClient,
     FlashbackError,
     NodeState,
     Outcome,
 )
 from flashback_async.cli import text
+from flashback_async.cli.choice import chosen_ids
 from flashback_async.cli.exits import Deadline, Exit, exit_of
-from flashback_async.cli.ids import all_ids
 from flashback_async.cli.options import Options
 from flashback_async.cli.records import reason
 from flashback_async.cli.runner import run_loop
-from flashback_async.cli.settings import make_client, make_timeout, naming_options
+from flashback_async.cli.settings import make_client, naming_options
 from flashback_async.cli.signals import heeding_sigterm
 from flashback_async.cli.verdict import Verdict, give
 
@@ -120,27 +118,13 @@ async def _ask(
 ) -> Findings:
     findings, began = Findings(), time.monotonic()
     async with client:
-        chosen = await _choose(client, ids, options, deadline)
+        chosen = await chosen_ids(client, ids, options, deadline)
         run = client.status.iter_many(chosen, deadline=deadline.left())
         async with aclosing(run) as outcomes:
             async for outcome in outcomes:
                 findings.add(outcome)
     findings.seconds = time.monotonic() - began
     return findings
-
-
-async def _choose(
-    client: FlashbackClient, ids: Sequence[str] | None, options: Options, deadline: Deadline
-) -> list[str]:
-    if ids is None:
-        timeout = make_timeout(options, deadline.left())
-        listed = await client.with_options(timeout=timeout).bucket_stats.list()
-        return [stats.bucket_id for stats in listed]
-    try:
-        async with asyncio.timeout(deadline.left()):
-            return await all_ids(ids)
-    except TimeoutError:
-        raise DeadlineExceededError from None
 
 
 def _text(findings: Findings) -> str:

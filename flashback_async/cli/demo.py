@@ -33,6 +33,7 @@ def show_demo(buckets: int, *, shows_bar: bool) -> int:
 
     def work() -> int:
         demo_report.show_findings(run_loop(_explore(buckets, shows_bar=shows_bar)))
+        demo_report.show_what_is_next()
         return Exit.OK
 
     return guarded(work, Deadline(None))

@@ -1,4 +1,4 @@
-"""The package's log as lines, for a command that runs for long."""
+"""The package's log on standard error, or as lines for a command that runs for long."""
 
 from __future__ import annotations
 
@@ -18,6 +18,15 @@ _PATIENCE = 0.2  # seconds for the last lines, at the end
 _REJECTED = 401
 
 Tell = Callable[[str], object]
+
+
+def log_to_stderr(verbosity: int) -> None:
+    """Write what the package logs to standard error, until the process ends."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger = logging.getLogger("flashback_async")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)
 
 
 @contextmanager

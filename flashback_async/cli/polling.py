@@ -21,6 +21,7 @@ from flashback_async import (
 from flashback_async.cli import cluster, records, summary
 from flashback_async.cli.exits import Deadline, Tally
 from flashback_async.cli.ids import Ids, IdStream, ids_of
+from flashback_async.cli.log import log_to_stderr
 from flashback_async.cli.options import Options
 from flashback_async.cli.output import AnyOutcome, AnyView, Writer, make_writer
 from flashback_async.cli.progress import progress
@@ -87,7 +88,7 @@ def _run(poll: _Poll, ids: Sequence[str] | None, options: Options) -> int:
 
     def work() -> int:
         if options.verbose:
-            _log_to_stderr(options.verbose)
+            log_to_stderr(options.verbose)
         tally, writer = Tally(deadline), make_writer(options.form, poll.view)
         effort = summary.Effort()
         wanted = None if ids is None else ids_of(ids)
@@ -180,13 +181,3 @@ async def _list_all(
 ) -> list[BucketStats]:
     timeout = make_timeout(options, deadline.left())
     return await client.with_options(timeout=timeout).bucket_stats.list()
-
-
-def _log_to_stderr(verbosity: int) -> None:
-    import logging
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger = logging.getLogger("flashback_async")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)
