@@ -178,8 +178,8 @@ def show_what_is_next() -> None:
     """Print two other ways to look at a sandbox."""
     _say(
         "",
-        "Next: 'make dashboard', or 'flashback demo --dashboard', shows them on a live page.",
-        "      'make report', or 'flashback demo --report', writes a page with their history.",
+        "Next: a live page with 'make dashboard', or 'flashback demo --dashboard';",
+        "a report with 'make report', or 'flashback demo --report'.",
     )
 
 
