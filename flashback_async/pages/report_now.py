@@ -25,8 +25,9 @@ from flashback_async.pages.phrases import age, plural, verb
 _OPEN = 40  # problems that are shown at once
 _ROWS = 160  # problems with a row of their own; the others are listed by id
 _NODES = 6  # nodes that such a row names
-_LISTED = 185_000  # characters of lists of ids, so that no account makes a huge file
+_LISTED = 195_000  # characters of lists of ids, so that no account makes a huge file
 _REASONS = 30
+_MANY = 1_500  # buckets from which on their cells are smaller
 _REGIONS = 60
 _OTHER_STATES = 4  # columns for states that the API is not known to report
 _HEADER = {"scope": "col"}
@@ -284,7 +285,8 @@ def cells(found: Findings) -> Markup:
         return Markup()
     groups = [group for group in _groups(found) if group]
     intro = "One cell for each bucket, with the worst state of its nodes."
-    return section("all", "All buckets", tag("p", intro), *groups)
+    size = "many" if found.total > _MANY else None
+    return section("all", "All buckets", tag("p", intro), tag("div", groups, class_=size))
 
 
 def _groups(found: Findings) -> Iterator[Markup]:
