@@ -43,7 +43,9 @@ async def colour_of(page, bucket_id):
         const place = model.places.get({json.dumps(bucket_id)}), {{ pitch, columns, ratio }} = grid;
         const x = ((place % columns) + 0.5) * pitch * ratio;
         const y = (Math.floor(place / columns) + 0.5) * pitch * ratio;
-        return [...pen.getImageData(x, y, 1, 1).data].slice(0, 3);
+        const copy = new OffscreenCanvas(1, 1).getContext("2d", {{ willReadFrequently: true }});
+        copy.drawImage(canvas, -Math.floor(x), -Math.floor(y));
+        return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
     }})()""")
 
 
@@ -136,8 +138,8 @@ async def test_an_id_that_is_not_there_is_said_to_be_missing():
 
 
 async def test_five_thousand_cells_are_drawn_at_once():
-    async with opened(5_000, 3, healthy=False, watch={"interval": 10.0}) as (page, _):
-        await page.resize(1_280, 900, 2)  # a sharp screen: four times the pixels
+    async with opened(5_000, 3, healthy=False, watch={"interval": 20.0}) as (page, _):
+        await page.resize(1_270, 900, 2)  # a sharp screen: four times the pixels
         await page.until("grid.ratio === 2 && performance.getEntriesByName('draw').length")
         # The best of some, because the machine may be busy; `make bench` is for the rest.
         took = await page.run("""Promise.resolve(Math.min(...[1, 2, 3, 4, 5].map(() => {
@@ -161,11 +163,9 @@ async def test_the_dark_scheme_is_drawn_when_it_is_preferred():
         await page.prefer(prefers_color_scheme="dark")
         background = "getComputedStyle(document.documentElement).backgroundColor"
         assert await page.run(background) == "rgb(14, 19, 25)"
-        await page.until(f"""(() => {{
-            const {{ pitch, ratio }} = grid, place = model.places.get({json.dumps(first)});
-            const x = ((place % grid.columns) + 0.5) * pitch * ratio, y = 0.5 * pitch * ratio;
-            return pen.getImageData(x, y, 1, 1).data[0] !== {light[0]};
-        }})()""")
+        async with asyncio.timeout(GUARD):
+            while await colour_of(page, first) == light:
+                await asyncio.sleep(0.02)
 
 
 async def test_a_narrow_screen_needs_no_scrolling_sideways():
@@ -220,7 +220,8 @@ async def test_what_the_api_says_is_text():
     evil = "<img src=x onerror=alert(1)></script><b>"
     async with opened(2, 2) as (page, sandbox):
         first = sandbox.bucket_ids[0]
-        sandbox.set_node(first, sandbox.node_ips(first)[0], region=evil, status=evil)
+        sandbox.set_node(first, sandbox.node_ips(first)[0], region=evil)
+        set_first(sandbox, evil, place=1)
         await page.until("model.problems.size === 1")
         await page.run(f"show({json.dumps(first)}, canvas)")
         await page.until("!document.querySelector('#drawer').hidden")

@@ -210,7 +210,7 @@ function renderTop() {
   if (!total) [text, look] = ["No bucket yet", NONE];
   else if (unknown === total) [text, look] = [`None of ${plural(total, "bucket")} can be asked`, UNKNOWN];
   else if (broken) {
-    text = `${count(broken)} of ${plural(total, "bucket")} ${broken === 1 ? "has" : "have"} a problem`;
+    text = `${count(broken)} of ${plural(total, "bucket")} ${broken === 1 ? "has" : "have"} ${model.conditions[IS_GONE] ? "a problem" : "a node that is not ONLINE"}`;
     look = RANKED[Math.min(...[...model.problems].map((place) => model.looks[place].rank))];
   } else if (unknown) [text, look] = [`${count(unknown)} of ${plural(total, "bucket")} cannot be asked`, UNKNOWN];
   else if (unasked) [text, look] = ["No problems so far", NONE];
@@ -224,14 +224,14 @@ function renderTop() {
   const nodes = [...model.nodes.values()].reduce((a, b) => a + b, 0);
   const figures = [
     ["Buckets", count(total)],
-    ["With every node ONLINE", count(model.well)],
-    ["Without a node ONLINE", count(model.down)],
+    ["Every node ONLINE", count(model.well)],
+    ["No node ONLINE", count(model.down)],
     ["UNKNOWN", count(unknown)],
-    ["Nodes ONLINE", `${count(online)} of ${count(nodes)}`],
+    ["Nodes ONLINE", count(online), ` of ${count(nodes)}`],
   ];
   if (model.conditions[IS_GONE]) figures.splice(4, 0, ["GONE", count(model.conditions[IS_GONE])]);
-  keep($("figures"), figures.map(([name, n]) => [name, n, name, n]), (name, n) =>
-    make("div", {}, make("dt", {}, name), make("dd", {}, n)));
+  keep($("figures"), figures.map(([name, n, of = ""]) => [name, n + of, name, n, of]), (name, n, of) =>
+    make("div", {}, make("dt", {}, name), make("dd", {}, n, make("span", { class: "small muted" }, of))));
 }
 
 function orderedStates(counts) {
