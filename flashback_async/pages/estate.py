@@ -75,7 +75,8 @@ class Estate:
         if change.ip is None:
             self._note_bucket(change)
         elif change.kind is ChangeKind.APPEARED:
-            self._gone.pop(bucket_id, None)
+            if self._gone.pop(bucket_id, None) is not None:
+                self._unknown.pop(bucket_id, None)  # which GONE has ended
             return self._found_at.setdefault(bucket_id, change.at) != change.at
         return True
 

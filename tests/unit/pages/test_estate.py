@@ -71,6 +71,14 @@ def test_a_bucket_that_is_gone_and_still_watched_is_in_trouble_until_a_node_appe
     assert (estate.trouble("a"), estate.gone) == (None, 0)
 
 
+def test_a_bucket_that_is_gone_is_not_unknown_any_more():
+    estate = Estate(view_of(bucket("a", node())))
+    estate.note(change("UNKNOWN", "a", error=ERROR))
+    estate.note(change("GONE", "a"))
+    estate.note(change("APPEARED", "a", "1", after="ONLINE"))
+    assert (estate.trouble("a"), estate.unknown) == (None, 0)
+
+
 def test_nothing_is_kept_of_a_bucket_that_has_left():
     view = view_of(bucket("a", node()))
     estate = Estate(view)
