@@ -42,7 +42,6 @@ class Overview:
     def __init__(self, view: Mapping[str, BucketView]) -> None:
         self.states: Counter[str | None] = Counter()
         self.changes: deque[Change] = deque(maxlen=_KEPT)
-        self._view = view
         self._estate = Estate(view)
         self._nodes: dict[str, Counter[str | None]] = {}
         self._problems: dict[str, list[Problem]] = {}

@@ -46,6 +46,7 @@ class Picture:
         self._regions = _Names(None)
         self._records: dict[str, str] = {}
         self._order: list[str] = []
+        self._ids = ""  # the order as JSON
         self._places: dict[str, int] | None = {}  # in the order; None if that is an old one
         self._changed: set[str] = set()
         self._news: deque[str] = deque(maxlen=_MOST_NEWS)
@@ -95,6 +96,7 @@ class Picture:
         grown = self._states.take_growth(), self._regions.take_growth()
         if self._places is None:
             self._order = sorted(self._records)
+            self._ids = ",".join(map(_dumps, self._order))
             self._places = {bucket_id: place for place, bucket_id in enumerate(self._order)}
             return None
         if 2 * len(changed) > len(self._records) > 100:
@@ -110,13 +112,12 @@ class Picture:
 
         Of what has changed since, it may hold a part. The next delta holds all of that.
         """
-        ids = ",".join(map(_dumps, self._order))
         unasked = f"[{Condition.NOT_ASKED:d},[]]"
         # A bucket of this version may have left since.
         buckets = ",".join([self._records.get(bucket_id, unasked) for bucket_id in self._order])
         news = ",".join(list(self._news)[self._fresh :])  # the rest comes with the next delta
         return (
-            f'{{"v":{self.version},{self._names()}"ids":[{ids}],'
+            f'{{"v":{self.version},{self._names()}"ids":[{self._ids}],'
             f'"buckets":[{buckets}],"news":[{news}]}}'
         )
 
