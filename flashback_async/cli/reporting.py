@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import aclosing
@@ -41,7 +42,7 @@ def write_report(
         if options.verbose:
             log_to_stderr(options.verbose)
         if out != _STDOUT:
-            check_writable(out)
+            _check_target(out, history)
         days = None if history is None else _read(history)
         tally, effort = Tally(deadline), summary.Effort()
         asked_at = datetime.now(UTC)
@@ -59,6 +60,12 @@ def write_report(
         return code
 
     return guarded(work, deadline)
+
+
+def _check_target(out: str, history: str | None) -> None:
+    if history is not None and os.path.realpath(out) == os.path.realpath(history):
+        raise ConfigurationError("--out must not be the file of --history, which it would replace")
+    check_writable(out)
 
 
 def _read(history: str) -> Days:

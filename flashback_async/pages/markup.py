@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import TypeAlias
 
+from flashback_async.pages.look import Look
+
 # Elements that have no end tag.
 _VOID = frozenset({"br", "meta", "link"})
 _LONGEST = 160  # characters of a text from the API, as far as a page shows it
@@ -73,6 +75,13 @@ def scroll(table: Markup, label: str, *, at_end: bool = False) -> Markup:
     css = "scroll newest" if at_end else "scroll"
     # With the keyboard, a box scrolls only if it can have the focus.
     return tag("div", table, class_=css, tabindex=0, role="region", aria_label=label)
+
+
+def state(look: Look, number: int | None = None) -> Markup:
+    """Return a state as glyph and word, with a number before the word if there is one."""
+    count = "" if number is None else f"{number:,} "
+    glyph = tag("i", look.glyph, aria_hidden="true")
+    return tag("span", glyph, f" {count}", foreign(look.word, 40), class_=f"state s-{look.css}")
 
 
 def foreign(text: str, most: int = _LONGEST) -> Markup:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from flashback_async import BucketStatus, InvalidArgumentError, Outcome
-from flashback_async.pages import report_history, report_now
+from flashback_async.pages import report_head, report_history, report_now, report_problems
 from flashback_async.pages.findings import find
 from flashback_async.pages.look import static_text
 from flashback_async.pages.markup import Markup, tag
@@ -51,12 +51,12 @@ def make_report(
         assert uptime is not None  # noqa: S101 - there is a history
         uptime.add(day, rows)
     found = find(outcomes)
-    title = report_now.headline(found)
+    title = report_head.headline(found)
     body = [
-        _header(title, report_now.more(found), now, report_now.tone(found).css),
-        report_now.figures(found),
-        report_now.contents(found, has_history=uptime is not None),
-        *report_now.problems(found, now),
+        _header(title, report_head.more(found), now, report_head.tone(found).css),
+        report_head.figures(found),
+        report_head.contents(found, has_history=uptime is not None),
+        *report_problems.problems(found, now),
         report_now.regions(found),
         *(report_history.history(uptime) if uptime is not None else ()),
         report_now.cells(found),

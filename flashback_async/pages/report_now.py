@@ -1,209 +1,31 @@
-"""The sections of a report about now: the headline, problems, regions and all buckets."""
+"""The sections of a report about all buckets: nodes by region, and a cell for each bucket."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from itertools import groupby
 
-from flashback_async import NodeState, NodeStatus
-from flashback_async.pages.findings import Findings, Problem
-from flashback_async.pages.look import LOOKS, NOT_REPORTED, ONLINE, UNKNOWN, Look, look_of
+from flashback_async import NodeState
+from flashback_async.pages.findings import Findings
+from flashback_async.pages.look import LOOKS, NOT_REPORTED, ONLINE, OTHER, UNKNOWN, Look, look_of
 from flashback_async.pages.markup import (
-    Child,
     Markup,
     foreign,
     join,
     scroll,
     section,
     shortened,
+    state,
     tag,
 )
-from flashback_async.pages.phrases import age, plural, verb
+from flashback_async.pages.phrases import plural
 
-_OPEN = 40  # problems that are shown at once
-_ROWS = 160  # problems with a row of their own; the others are listed by id
-_NODES = 6  # nodes that such a row names
-_LISTED = 195_000  # characters of lists of ids, so that no account makes a huge file
-_REASONS = 30
-_MANY = 1_500  # buckets from which on their cells are smaller
 _REGIONS = 60
 _OTHER_STATES = 4  # columns for states that the API is not known to report
+_NAMED = 160  # cells of a group that a pointer names
+_MANY = 1_500  # buckets from which on their cells are smaller
 _HEADER = {"scope": "col"}
-
-
-def headline(found: Findings) -> str:
-    """Return in one sentence what matters most."""
-    every = plural(found.total, "bucket")
-    bad, silent = len(found.problems), found.unanswered
-    if not found.total:
-        return "There is no bucket to report on"
-    if silent == found.total:
-        return "The bucket did not answer" if silent == 1 else f"None of {every} answered"
-    if bad:
-        return f"{bad:,} of {every} {verb(bad, 'has', 'have')} a node that is not ONLINE"
-    if silent:
-        return f"{silent:,} of {every} did not answer"
-    return f"Every node of {every} is ONLINE" if found.states else f"{every} without a node"
-
-
-def tone(found: Findings) -> Look:
-    """Return the look of the headline."""
-    if found.problems:
-        return found.problems[0].look
-    return UNKNOWN if found.silent else ONLINE if found.states else NOT_REPORTED
-
-
-def more(found: Findings) -> str:
-    """Return what else there is to say, in sentences."""
-    said = []
-    if found.down:
-        said.append(f"{plural(found.down, 'bucket')} {_have(found.down)} no node ONLINE.")
-    if found.silent and (found.problems or found.unanswered == found.total):
-        if found.problems:
-            said.append(f"{plural(found.unanswered, 'bucket')} did not answer.")
-    elif found.silent and found.well:
-        said.append("Every node of the others is ONLINE.")
-    if found.empty and found.states:
-        said.append(f"{plural(len(found.empty), 'bucket')} {_have(len(found.empty))} no nodes.")
-    return " ".join(said)
-
-
-def figures(found: Findings) -> Markup:
-    """Return the counts in large type."""
-    online = f"{found.states[NodeState.ONLINE]:,}"
-    of = tag("small", f" of {found.states.total():,}")
-    pairs: list[tuple[str, Child]] = [
-        ("Buckets", f"{found.total:,}"),
-        ("Every node ONLINE", f"{found.well:,}"),
-        ("With a problem", f"{len(found.problems):,}"),
-        ("Without an answer", f"{found.unanswered:,}"),
-        ("Nodes ONLINE", [online, of]),
-    ]
-    shown = (tag("div", tag("dt", name), tag("dd", number)) for name, number in pairs)
-    return tag("dl", shown, class_="figures")
-
-
-def state(look: Look, number: int | None = None) -> Markup:
-    """Return a state as glyph and word, with a number before the word if there is one."""
-    count = "" if number is None else f"{number:,} "
-    glyph = tag("i", look.glyph, aria_hidden="true")
-    return tag("span", glyph, f" {count}", foreign(look.word, 40), class_=f"state s-{look.css}")
-
-
-def problems(found: Findings, now: datetime) -> Iterator[Markup]:
-    """Yield the sections of what is wrong; if nothing is, one that says so."""
-    if found.problems:
-        yield _problems(found, now)
-    if found.silent:
-        yield _silent(found)
-    if not (found.problems or found.silent) and found.states:
-        words = "Every bucket answered, and every node is ONLINE."
-        yield section("problems", "No problems", tag("p", words))
-
-
-def _problems(found: Findings, now: datetime) -> Markup:
-    first, folded = found.problems[:_OPEN], found.problems[_OPEN:_ROWS]
-    intro = "Buckets without a node ONLINE come first."
-    parts = [tag("p", intro), _table(first, now)]
-    if folded:
-        summary = tag("summary", f"The next {plural(len(folded), 'bucket')}")
-        parts.append(tag("details", summary, _table(folded, now)))
-    title = f"{plural(len(found.problems), 'bucket')} with nodes that are not ONLINE"
-    return section("problems", title, parts, _rest(found.problems[_ROWS:]))
-
-
-def _table(shown: list[Problem], now: datetime) -> Markup:
-    names = ("Bucket", "ONLINE", "Nodes that are not ONLINE")
-    return tag(
-        "table",
-        tag("caption", "Buckets with nodes that are not ONLINE", class_="hidden"),
-        tag("thead", tag("tr", (tag("th", name, **_HEADER) for name in names))),
-        tag("tbody", (_row(problem, now) for problem in shown)),
-        class_="problems",
-    )
-
-
-def _row(problem: Problem, now: datetime) -> Markup:
-    online = problem.total - len(problem.nodes)
-    shown, hidden = problem.nodes[:_NODES], len(problem.nodes) - _NODES
-    nodes = [tag("div", _node(node, now)) for node in shown]
-    if hidden > 0:
-        nodes.append(tag("div", f"and {hidden:,} more", class_="muted"))
-    return tag(
-        "tr",
-        tag("th", foreign(problem.bucket_id), scope="row", class_="id"),
-        tag("td", f"{online:,} of {problem.total:,}", class_="total" if not online else None),
-        tag("td", nodes),
-    )
-
-
-def _node(node: NodeStatus, now: datetime) -> list[Markup]:
-    facts = [node.ip, node.region, node.version]
-    texts = [foreign(fact, 60) for fact in facts if fact is not None]
-    if node.last_updated is not None:
-        texts.append(tag("span", f"updated {age(node.last_updated, now)}", class_="muted"))
-    separated = [Markup(" "), *(Markup(f"{text}, ") for text in texts[:-1]), *texts[-1:]]
-    return [state(look_of(node.state)), *separated]
-
-
-def _rest(rest: list[Problem]) -> Iterator[Markup]:
-    """Yield lists of the problems that have no row, by what is wrong."""
-    groups: dict[str, list[str]] = {}
-    for problem in rest:
-        states = Counter(look_of(node.state).word for node in problem.nodes)
-        said = ", ".join(f"{n:,} {shortened(word, 40)}" for word, n in states.most_common(3))
-        groups.setdefault(f"{said} of {plural(problem.total, 'node')}", []).append(
-            problem.bucket_id
-        )
-    yield from _lists(groups)
-
-
-def _silent(found: Findings) -> Markup:
-    reasons = dict(list(found.silent.items())[:_REASONS])
-    others = [i for ids in list(found.silent.values())[_REASONS:] for i in ids]
-    if others:
-        reasons["For other reasons"] = others
-    title = f"{plural(found.unanswered, 'bucket')} did not answer"
-    intro = "Whether their nodes are ONLINE is not known."
-    return section("silent", title, tag("p", intro), *_lists(reasons))
-
-
-def _lists(groups: dict[str, list[str]]) -> Iterator[Markup]:
-    """Yield the ids of each group, as many as there is room for."""
-    room = _LISTED
-    for why, ids in groups.items():
-        listed = []
-        for bucket_id in ids:
-            item = foreign(bucket_id)
-            room -= len(item) + 2
-            if room < 0:
-                break
-            listed.append(item)
-        text = Markup(", ".join(listed))
-        left = len(ids) - len(listed)
-        unlisted = f"{'; and' if listed else ''} {left:,} more, not listed here" if left else ""
-        yield tag(
-            "details",
-            tag("summary", foreign(why), tag("span", f" {len(ids):,}", class_="muted")),
-            tag("p", text, unlisted, class_="ids"),
-            open=len(ids) <= 12,
-        )
-
-
-def contents(found: Findings, *, has_history: bool) -> Markup:
-    """Return links to the sections."""
-    links = [
-        ("problems", "Problems", found.problems or (found.states and not found.silent)),
-        ("silent", "Without an answer", found.silent),
-        ("regions", "Regions", found.states),
-        ("calendar", "Uptime", has_history),
-        ("all", "All buckets", found.total),
-    ]
-    shown = [tag("a", words, href=f"#{name}") for name, words, is_there in links if is_there]
-    separated = [part for link in shown for part in (Markup(" "), link)]
-    return tag("nav", separated, aria_label="Sections") if shown else Markup()
 
 
 def regions(found: Findings) -> Markup:
@@ -238,7 +60,7 @@ def _columns(states: Counter[str | None]) -> list[Look]:
     found = {look_of(state): number for state, number in states.most_common()}
     others = [look for look in found if look.css == "other"]
     if len(others) > _OTHER_STATES:
-        others = [next(look for look in LOOKS if look.css == "other")]
+        others = [OTHER]
     fixed = [look for look in LOOKS if look in found and look.css not in ("other", "online")]
     return [ONLINE, *fixed, *others]
 
@@ -290,7 +112,7 @@ def cells(found: Findings) -> Markup:
 
 
 def _groups(found: Findings) -> Iterator[Markup]:
-    named = _ROWS  # cells that a pointer names, as many as have a row
+    named = _NAMED  # cells that a pointer names, as many as have a row
     down = [problem for problem in found.problems if problem.is_total]
     partly = [problem for problem in found.problems if not problem.is_total]
     yield _group("No node ONLINE", [(p.look, p.bucket_id) for p in down], named)
@@ -324,7 +146,3 @@ def _cells(members: Iterable[tuple[Look, str]], named: int) -> Iterator[Markup]:
         titles = (shortened(i, 80) if place < named else None for place, (_, i) in run)
         found = [tag("b", look.glyph, title=title) for title in titles]
         yield tag("span", found, class_=f"s-{look.css}")
-
-
-def _have(number: int) -> str:
-    return verb(number, "has", "have")

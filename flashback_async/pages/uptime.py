@@ -10,7 +10,7 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
 
@@ -18,8 +18,6 @@ from flashback_async import InvalidArgumentError
 
 if TYPE_CHECKING:
     from flashback_async.history import NodeDay
-
-_K = TypeVar("_K")
 
 _NO_REPORT = -1.0  # in place of an uptime, which is 0 or more
 HIGH, LOW = 99.9, 99.0  # percent; days below them are counted
@@ -68,14 +66,14 @@ class Sums:
         """The mean uptime in percent; None if none was reported."""
         return self.total / self.reported if self.reported else None
 
-    def add(self, uptime: float | None) -> None:
-        """Add a node day."""
-        self.count += 1
-        if uptime is not None:
-            self.reported += 1
-            self.total += uptime
-            self.below_high += uptime < HIGH
-            self.below_low += uptime < LOW
+    def add(self, uptimes: Sequence[float | None]) -> None:
+        """Add node days."""
+        found = [uptime for uptime in uptimes if uptime is not None]
+        self.count += len(uptimes)
+        self.reported += len(found)
+        self.total += math.fsum(found)
+        self.below_high += sum(uptime < HIGH for uptime in found)
+        self.below_low += sum(uptime < LOW for uptime in found)
 
 
 @define
@@ -95,6 +93,17 @@ class NodeUptime(Sums):
     bucket_ids: set[str] = field(factory=set)
     worst: float = math.inf
     worst_day: date | None = None
+
+    def add_day(self, day: date, uptime: float | None) -> None:
+        """Add a day."""
+        self.count += 1
+        if uptime is not None:
+            self.reported += 1
+            self.total += uptime
+            self.below_high += uptime < HIGH
+            self.below_low += uptime < LOW
+            if uptime < self.worst:
+                self.worst, self.worst_day = uptime, day
 
 
 # A node without an address is known by its bucket and its place there.
@@ -160,7 +169,7 @@ class Uptime:
 
     def worst_buckets(self) -> Iterator[BucketUptime]:
         """Yield every bucket, the worst first; those without a report come last."""
-        means = {bucket_id: _mean(values) for bucket_id, values in self._buckets.items()}
+        means = {bucket_id: _mean(_days(values)) for bucket_id, values in self._buckets.items()}
         for bucket_id in sorted(means, key=lambda bucket_id: _order(means[bucket_id], bucket_id)):
             yield self._bucket(bucket_id, means[bucket_id])
 
@@ -170,34 +179,39 @@ class Uptime:
         return sorted(found, key=lambda node: (node.mean, node.ip or "", min(node.bucket_ids)))
 
     def _add_rows(self, day: date, place: int, rows: Iterable[NodeDay]) -> None:
-        buckets: dict[str, Sums] = {}
-        nodes: dict[_NodeKey, Sums] = {}
+        buckets: dict[str, list[float | None]] = {}
+        regions: dict[str | None, list[float | None]] = {}
+        nodes: dict[_NodeKey, list[float | None]] = {}
+        known = self._nodes
+        # This loop runs for each of millions of rows, so it does nothing but sort them.
         for row in rows:
-            uptime = row.uptime_percent
+            bucket_id, ip, region, uptime = row.bucket_id, row.ip, row.region, row.uptime_percent
             if uptime is not None and not math.isfinite(uptime):
                 uptime = None
-            _sums(buckets, row.bucket_id).add(uptime)
-            _sums(self.regions, row.region).add(uptime)
-            alone = ("", 0) if row.ip is not None else (row.bucket_id, row.place)
-            key = (row.ip, row.region, *alone)
-            _sums(nodes, key).add(uptime)
-            node = self._nodes.get(key)
+            key: _NodeKey = (ip, region, "", 0)
+            if ip is None:
+                key = (ip, region, bucket_id, row.place)
+            buckets.setdefault(bucket_id, []).append(uptime)
+            regions.setdefault(region, []).append(uptime)
+            nodes.setdefault(key, []).append(uptime)
+            node = known.get(key)
             if node is None:
-                node = self._nodes[key] = NodeUptime(ip=row.ip, region=row.region)
-            node.bucket_ids.add(row.bucket_id)
-        for bucket_id, found in buckets.items():
-            values = self._buckets.setdefault(bucket_id, array("d"))
-            values.extend([_NO_REPORT] * (place - len(values)))
-            values.append(_NO_REPORT if found.mean is None else max(found.mean, 0.0))
-        for key, found in nodes.items():
-            node, mean = self._nodes[key], found.mean
-            node.add(mean)
-            if mean is not None and mean < node.worst:
-                node.worst, node.worst_day = mean, day
+                node = known[key] = NodeUptime(ip=ip, region=region)
+            node.bucket_ids.add(bucket_id)
+        for region, uptimes in regions.items():
+            self.regions.setdefault(region, Sums()).add(uptimes)
+        for bucket_id, uptimes in buckets.items():
+            self._add_day(bucket_id, place, _mean(uptimes))
+        for key, uptimes in nodes.items():
+            self._nodes[key].add_day(day, _mean(uptimes))
+
+    def _add_day(self, bucket_id: str, place: int, uptime: float | None) -> None:
+        values = self._buckets.setdefault(bucket_id, array("d"))
+        values.extend([_NO_REPORT] * (place - len(values)))
+        values.append(_NO_REPORT if uptime is None else max(uptime, 0.0))
 
     def _bucket(self, bucket_id: str, mean: float | None) -> BucketUptime:
-        values = self._buckets[bucket_id]
-        days: list[float | None] = [None if value == _NO_REPORT else value for value in values]
+        days = _days(self._buckets[bucket_id])
         days.extend([None] * (self.span - len(days)))
         reported = [(value, place) for place, value in enumerate(days) if value is not None]
         below = sum(value < LOW for value, _ in reported)
@@ -205,15 +219,14 @@ class Uptime:
         return BucketUptime(bucket_id, days, mean, len(reported), below, worst)
 
 
-def _sums(found: dict[_K, Sums], key: _K) -> Sums:
-    sums = found.get(key)
-    if sums is None:
-        sums = found[key] = Sums()
-    return sums
+def _days(values: Iterable[float]) -> list[float | None]:
+    return [None if value == _NO_REPORT else value for value in values]
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    reported = [value for value in values if value != _NO_REPORT]
+def _mean(uptimes: Sequence[float | None]) -> float | None:
+    if len(uptimes) == 1:
+        return uptimes[0]
+    reported = [uptime for uptime in uptimes if uptime is not None]
     return math.fsum(reported) / len(reported) if reported else None
 
 

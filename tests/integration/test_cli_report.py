@@ -144,6 +144,18 @@ async def test_a_history_that_is_none_is_told_before_anything_is_asked(history, 
     assert not out.exists()
 
 
+async def test_a_history_is_not_replaced_by_a_report_on_it(tmp_path):
+    kept = tmp_path / "history.sqlite"
+    async with sandbox_with_environment(buckets=2) as (sandbox, env):
+        await keep(sandbox, kept, days=1)
+        before = kept.read_bytes()
+        arguments = ("report", "--all", "--history", str(kept), "--out", str(kept))
+        result = await flashback(*arguments, env=env)
+    assert result.code == 2
+    assert "--out must not be the file of --history" in result.err
+    assert kept.read_bytes() == before
+
+
 @pytest.mark.parametrize("out", ["missing/report.html", "."])
 async def test_a_file_that_cannot_be_written_is_told_before_anything_is_asked(out, tmp_path):
     async with sandbox_with_environment(buckets=2) as (sandbox, env):
