@@ -58,6 +58,7 @@ async def test_it_prints_its_address_and_shows_changes_until_it_is_stopped(numbe
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_ids_come_from_arguments_and_from_standard_input():
     async with sandbox_with_environment(buckets=3, nodes=1, healthy=True) as (sandbox, env):
         first, second, _ = sandbox.bucket_ids

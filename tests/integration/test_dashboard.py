@@ -39,11 +39,11 @@ async def test_a_change_is_shown_within_a_second():
 
 async def test_it_says_how_many_were_asked_and_when_it_was_answered_last():
     async with (
-        served(20, 1, watch={"interval": 2.0}) as (board, _, session),
+        served(20, 1, watch={"interval": 1.0}) as (board, _, session),
         viewer(board, session) as page,
     ):
         await page.until(lambda page: 0 < page.facts["asked"] < 20)
-        assert page.facts["interval"] == 2.0
+        assert page.facts["interval"] == 1.0
         assert page.facts["answered"] <= page.facts["now"] + 0.1
         await page.until(lambda page: page.facts["asked"] >= page.facts["buckets"] == 20)
         assert page.facts["failed"] == 0
