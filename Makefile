@@ -8,7 +8,7 @@
 # file changes; otherwise nothing is installed twice, and nothing needs the network.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo watch report cluster test test-all lint bench audit fuzz soak mutate lock lowest pythons clean
+.PHONY: help demo watch dashboard screenshots browser report cluster test test-all lint bench audit fuzz soak mutate lock lowest pythons clean
 
 # Set with := so that no variable of the same name in the shell can move what is cleared and rebuilt.
 VENV := .venv
@@ -41,7 +41,7 @@ export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/bytecode
 EXACT := flashback_async/errors.py,flashback_async/bulk/*.py,flashback_async/api/*.py
 
 help: ## list the targets
-	@echo 'Targets:'; awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@echo 'Targets:'; awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 # ------------------------------------------------------------------------------- the environment
 
@@ -99,6 +99,9 @@ demo: $(VENV)/.ready ## poll 1,000 buckets of a Flashback API that runs on this 
 watch: $(VENV)/.ready ## watch the buckets of a Flashback API on this machine whose nodes change all the time
 	@$(BIN)/flashback demo --watch $(ARGS)
 
+dashboard: $(VENV)/.ready ## show the buckets of a Flashback API on this machine on a page that stays up to date
+	@$(BIN)/flashback demo --dashboard $(ARGS)
+
 report: $(VENV)/.ready ## make a report, one HTML file, on 120 buckets of a Flashback API on this machine
 	@$(BIN)/flashback demo --report --buckets 120 $(ARGS)
 
@@ -107,6 +110,9 @@ cluster: $(VENV)/.ready ## poll 20,000 buckets through two worker processes of a
 
 bench: $(VENV)/.ready ## measure the cost of a call against hand-written aiohttp
 	@$(PY) -m benchmarks $(ARGS)
+
+screenshots: $(VENV)/.ready ## take the pictures of the README anew (needs a browser)
+	@$(PY) -m docs.screenshots $(ARGS)
 
 # ---------------------------------------------------------------------------------------- testing it
 
@@ -124,6 +130,12 @@ test-all: $(VENV)/.ready ## run every test and require the coverage
 .PHONY: test-here
 test-here: $(VENV)/.ready
 	@$(PYTEST) $(ARGS)
+
+browser: ## install Chromium, in which the pages are tested, on Debian and Ubuntu
+	@if command -v chromium >/dev/null; then echo "$$(command -v chromium) is there already"; \
+	elif command -v apt-get >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get install -y chromium; else sudo apt-get install -y chromium; fi; \
+	else echo 'Install Chromium or Chrome; apt-get, which this would use, is not here.' >&2; exit 1; fi
 
 fuzz: $(VENV)/.ready ## run the property tests with 10,000 examples each
 	@HYPOTHESIS_PROFILE=fuzz $(PYTEST) --timeout 0 tests/property $(ARGS)

@@ -22,6 +22,8 @@ HOMES = {
         "sandbox",
         "client.py",
         "pages/metrics_server.py",
+        "pages/dashboard.py",
+        "pages/guard.py",
     },
     "aiohappyeyeballs": {"net/connecting.py"},
     "aiolimiter": {"call/admission.py"},

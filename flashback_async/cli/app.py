@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from flashback_async.cli.dashboard import dashboard
 from flashback_async.cli.exporter import exporter
 from flashback_async.cli.history import history
 from flashback_async.cli.messages import say
@@ -154,10 +155,6 @@ def check(ids: Sequence[str] | None, options: Options, warning: int, critical: i
     return check_buckets(ids, options, warning, critical)
 
 
-flashback.add_command(history)
-flashback.add_command(report)
-
-
 @flashback.command(short_help="Run a Flashback API on this machine.")
 @click.option("--buckets", type=click.IntRange(0, 1_000_000), default=100, show_default=True)
 @click.option(
@@ -193,16 +190,21 @@ def sandbox(**settings: object) -> int:
 @click.option("--watch", "watches", is_flag=True, help="Watch them instead, until Ctrl-C.")
 @click.option("--cluster", is_flag=True, help="Let two workers of a Dask cluster poll them.")
 @click.option("--report", "reports", is_flag=True, help="Keep their last weeks, make a report.")
-def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool, reports: bool) -> int:
+@click.option("--dashboard", "shows_page", is_flag=True, help="Show them on a page, until Ctrl-C.")
+def demo(
+    buckets: int, no_progress: bool, watches: bool, cluster: bool, reports: bool, shows_page: bool
+) -> int:
     """Poll 1,000 buckets of a sandbox and show the results. Needs no account."""
-    from flashback_async.cli.demo import show_demo, watch_demo
+    from flashback_async.cli.demo import dashboard_demo, show_demo, watch_demo
 
-    if watches + cluster + reports > 1:
-        raise click.UsageError("give one of --watch, --cluster and --report")
+    if watches + cluster + reports + shows_page > 1:
+        raise click.UsageError("give one of --watch, --cluster, --report and --dashboard")
     if reports:
         from flashback_async.cli.report_demo import show_report
 
         return show_report(buckets, shows_bar=not no_progress)
+    if shows_page:
+        return dashboard_demo(buckets)
     if cluster:
         from flashback_async.cli.cluster_demo import show_cluster
 
@@ -212,7 +214,8 @@ def demo(buckets: int, no_progress: bool, watches: bool, cluster: bool, reports:
     return show_demo(buckets, shows_bar=not no_progress)
 
 
-flashback.add_command(exporter)
+for _command in (history, report, dashboard, exporter):
+    flashback.add_command(_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

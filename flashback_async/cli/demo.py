@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from flashback_async import FlashbackClient
 from flashback_async.cli import demo_report
 from flashback_async.cli.demo_report import Findings
 from flashback_async.cli.exits import Deadline, Exit
+from flashback_async.cli.messages import say
 from flashback_async.cli.options import Options
 from flashback_async.cli.progress import progress
 from flashback_async.cli.runner import guarded, run_loop
@@ -19,7 +21,10 @@ _LATENCY = 0.05
 _ERROR_RATE = 0.01
 _NODES = 3
 _CHANGES_A_SECOND = 1
-_INTERVAL = 10.0  # seconds
+_INTERVAL, _SHORT_INTERVAL = 10.0, 5.0  # seconds
+_OPTIONS = Options(
+    concurrency=64, timeout=10.0, max_rate=None, base_url=None, allow_insecure_http=False
+)
 _DELETED = "0d5e7e00-dead-4000-8000-000000000000"
 
 
@@ -28,6 +33,7 @@ def show_demo(buckets: int, *, shows_bar: bool) -> int:
 
     def work() -> int:
         demo_report.show_findings(run_loop(_explore(buckets, shows_bar=shows_bar)))
+        demo_report.show_what_is_next()
         return Exit.OK
 
     return guarded(work, Deadline(None))
@@ -35,16 +41,30 @@ def show_demo(buckets: int, *, shows_bar: bool) -> int:
 
 def watch_demo(buckets: int) -> int:
     """Watch a sandbox whose nodes change all the time, until Ctrl-C."""
-    options = Options(
-        concurrency=64, timeout=10.0, max_rate=None, base_url=None, allow_insecure_http=False
-    )
+    with _changing_sandbox(buckets) as make:
+        return watch_with(make, None, {"interval": _INTERVAL}, _OPTIONS)
+
+
+def dashboard_demo(buckets: int) -> int:
+    """Show a sandbox whose nodes change all the time on a page, until Ctrl-C."""
+    from flashback_async.cli.dashboarding import show_dashboard
+
+    settings = {"interval": _SHORT_INTERVAL, "fall": 1, "rise": 1}
+    with _changing_sandbox(buckets) as make:
+        say("Open this address in a browser; Ctrl-C ends it.")
+        return show_dashboard(make, None, settings, _OPTIONS)
+
+
+@contextmanager
+def _changing_sandbox(buckets: int) -> Iterator[Callable[[], FlashbackClient]]:
+    """Run a sandbox whose nodes change all the time; yield what makes a client for it."""
     changes_an_hour = 3_600 * _CHANGES_A_SECOND / (buckets * _NODES)
     with Sandbox.in_thread(buckets, _NODES, churn=min(3_600, changes_an_hour)) as sandbox:
 
         def make() -> FlashbackClient:
             return FlashbackClient(sandbox.token, base_url=sandbox.base_url)
 
-        return watch_with(make, None, {"interval": _INTERVAL}, options)
+        yield make
 
 
 async def _explore(buckets: int, *, shows_bar: bool) -> Findings:

@@ -174,6 +174,15 @@ def _speed(findings: Findings) -> Iterator[Text]:
     yield Text(f"{findings.requests:,} requests; {again:,} of them were retries")
 
 
+def show_what_is_next() -> None:
+    """Print two other ways to look at a sandbox."""
+    _say(
+        "",
+        "Next: a live page with 'make dashboard', or 'flashback demo --dashboard';",
+        "a report with 'make report', or 'flashback demo --report'.",
+    )
+
+
 def _say(*lines: str) -> None:
     """Print at once, because the next step takes a moment."""
     sys.stdout.writelines(f"{line}\n" for line in lines)

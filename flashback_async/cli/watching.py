@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -41,33 +41,54 @@ def watch_with(
 ) -> int:
     """Watch buckets with the client that a function makes."""
 
-    def work() -> int:
-        stopped = suppress(KeyboardInterrupt, asyncio.CancelledError)
-        with stopped, heeding_sigterm(), naming_options(options):
-            run_loop(_watch(make(), ids, settings, options))
-        return Exit.OK
-
-    return guarded(work, Deadline(None))
-
-
-async def _watch(
-    client: FlashbackClient,
-    arguments: Sequence[str] | None,
-    settings: Mapping[str, Any],
-    options: Options,
-) -> None:
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - this is one
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with client:
-        ids = None if arguments is None else await _some(arguments)
-        watch = client.status.watch(ids, **settings)
+    async def work(client: FlashbackClient, watch: Watch) -> None:
         if options.form == "table" and _can_draw():
             await _show(client, watch, options)
         else:
             form = changes.line if options.form == "table" else to_json
             await _print(watch, form, options)
+
+    return until_stopped(make, ids, settings, options, work)
+
+
+def until_stopped(
+    make: Callable[[], FlashbackClient],
+    ids: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    options: Options,
+    work: Callable[[FlashbackClient, Watch], Awaitable[None]],
+) -> int:
+    """Do the work of a command that watches, until Ctrl-C or SIGTERM, the ways to stop it.
+
+    Args:
+        make: Makes the client.
+        ids: The arguments of the command; None means all buckets.
+        settings: Those of the watch.
+        options: The shared options.
+        work: Gets the client and a watch, which it enters.
+    """
+
+    async def run() -> None:
+        _end_at_sigterm()
+        async with make() as client:
+            chosen = None if ids is None else await _some(ids)
+            await work(client, client.status.watch(chosen, **settings))
+
+    def until_it_ends() -> int:
+        stopped = suppress(KeyboardInterrupt, asyncio.CancelledError)
+        with stopped, heeding_sigterm(), naming_options(options):
+            run_loop(run())
+        return Exit.OK
+
+    return guarded(until_it_ends, Deadline(None))
+
+
+def _end_at_sigterm() -> None:
+    """Let SIGTERM cancel the current task, if the event loop can handle it."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is one
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _can_draw() -> bool:

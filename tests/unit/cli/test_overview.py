@@ -45,7 +45,7 @@ def view_of(*buckets):
 
 
 def picture(overview, width=100, height=24, messages=(), pace=None, lag=0.0, asked=100):
-    stats = WatchStats(len(overview._view), asked, 0, 0, lag, 0.0)
+    stats = WatchStats(len(overview._estate._view), asked, 0, 0, lag, 0.0)
     console = grid.make_console(file=io.StringIO())
     console.width, console.height = width, height
     lines = frame(overview, Moment(NOW, stats, pace, messages), console)

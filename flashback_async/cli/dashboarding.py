@@ -1,0 +1,39 @@
+"""The work of `dashboard`: a server that runs until it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flashback_async import FlashbackClient, Watch
+from flashback_async.cli import output
+from flashback_async.cli.log import log_lines, stderr_lines
+from flashback_async.cli.options import Options
+from flashback_async.cli.watching import until_stopped
+from flashback_async.pages.dashboard import Dashboard
+
+
+def show_dashboard(
+    make: Callable[[], FlashbackClient],
+    ids: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    options: Options,
+    port: int = 0,
+) -> int:
+    """Serve a dashboard until Ctrl-C or SIGTERM, the ways to stop it.
+
+    Args:
+        make: Makes the client.
+        ids: The arguments of the command; None means all buckets.
+        settings: Those of the watch.
+        options: The shared options.
+        port: The port to listen on; 0 takes a free one.
+    """
+
+    async def work(_: FlashbackClient, watch: Watch) -> None:
+        with stderr_lines() as tell, log_lines(options, tell):
+            async with watch, Dashboard(watch, interval=settings["interval"], port=port) as board:
+                await output.write(f"{board.url}\n")
+                await board.ended()
+
+    return until_stopped(make, ids, settings, options, work)
