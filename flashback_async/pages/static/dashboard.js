@@ -194,10 +194,11 @@ function problemOf(place) {
   return { place, record, condition, online, total, troubles, latest, isTotal };
 }
 
-// What is down as a whole first, and then the latest.
+// What is down as a whole first, then the latest; those that may be fine come last.
 function worstProblems() {
   const all = [...model.problems].map(problemOf);
-  return all.sort((a, b) => b.isTotal - a.isTotal || b.latest - a.latest || a.place - b.place);
+  const rank = (problem) => (problem.isTotal ? 0 : problem.condition === IS_UNKNOWN ? 2 : 1);
+  return all.sort((a, b) => rank(a) - rank(b) || b.latest - a.latest || a.place - b.place);
 }
 
 // The top of the page.
@@ -211,6 +212,7 @@ function renderTop() {
   else if (unknown === total) [text, look] = [`None of ${plural(total, "bucket")} can be asked`, UNKNOWN];
   else if (broken) {
     text = `${count(broken)} of ${plural(total, "bucket")} ${broken === 1 ? "has" : "have"} ${model.conditions[IS_GONE] ? "a problem" : "a node that is not ONLINE"}`;
+    if (unknown) text += `; ${count(unknown)} cannot be asked`;
     look = RANKED[Math.min(...[...model.problems].map((place) => model.looks[place].rank))];
   } else if (unknown) [text, look] = [`${count(unknown)} of ${plural(total, "bucket")} cannot be asked`, UNKNOWN];
   else if (unasked) [text, look] = ["No problems so far", NONE];
@@ -248,8 +250,11 @@ function renderProblems() {
   const shown = all.slice(0, rows);
   const unasked = model.conditions[UNASKED];
   const calm = unasked || !model.ids.length ? "Nothing so far." : "Every bucket answers, and every node is ONLINE.";
-  setText($("problems"), all.length ? plural(all.length, "bucket") + " with a problem" : "No problems");
-  setText($("problems-intro"), all.length ? "Buckets without a node ONLINE come first, then the latest problem." : calm);
+  const unknown = model.conditions[IS_UNKNOWN], broken = all.length - unknown;
+  const titles = [broken && `${plural(broken, "bucket")} with a problem`, unknown && `${count(unknown)} UNKNOWN`];
+  setText($("problems"), titles.filter(Boolean).join(", ") || "No problems");
+  const last = unknown ? " Those that cannot be asked come last." : "";
+  setText($("problems-intro"), all.length ? `Buckets without a node ONLINE come first, then the latest problem.${last}` : calm);
   $("problems-table").hidden = !all.length;
   const body = $("problems-table").tBodies[0];
   keep(body, shown.map((p) => [model.ids[p.place], JSON.stringify(p.record), p]), problemRow);
