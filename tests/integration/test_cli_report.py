@@ -129,7 +129,7 @@ async def test_with_a_history_it_has_a_calendar(tmp_path):
 
 @pytest.mark.parametrize(
     ("history", "told"),
-    [("missing.sqlite", "does not exist"), ("text.sqlite", "is not a history")],
+    [("missing.sqlite", "there is no history"), ("text.sqlite", "is not a history")],
 )
 async def test_a_history_that_is_none_is_told_before_anything_is_asked(history, told, tmp_path):
     (tmp_path / "text.sqlite").write_text("no history at all, but a text of some length")
