@@ -19,10 +19,10 @@ from types import SimpleNamespace
 
 from benchmarks.answers import bucket_id
 from flashback_async import BucketStats, BucketView, NodeState, NodeStatus
-from flashback_async.pages.address import Address
-from flashback_async.pages.conditions import Conditions
-from flashback_async.pages.metrics import Detail, Facts, Scrape
-from flashback_async.pages.metrics_server import serving
+from flashback_async.pages.exporter.address import Address
+from flashback_async.pages.exporter.conditions import Conditions
+from flashback_async.pages.exporter.metrics import Detail, Facts, Scrape
+from flashback_async.pages.exporter.server import serving
 from flashback_async.watch.tracker import Tracker
 from flashback_async.watch.watch import _View
 

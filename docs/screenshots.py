@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flashback_async import FlashbackClient
-from flashback_async.pages.dashboard import Dashboard
+from flashback_async.pages.dashboard.server import Dashboard
 from flashback_async.sandbox import Sandbox
 from tests.browser import Page, browser
 

@@ -10,7 +10,7 @@ from flashback_async.cli import output
 from flashback_async.cli.log import log_lines, stderr_lines
 from flashback_async.cli.options import Options
 from flashback_async.cli.watching import until_stopped
-from flashback_async.pages.dashboard import Dashboard
+from flashback_async.pages.dashboard.server import Dashboard
 
 
 def show_dashboard(

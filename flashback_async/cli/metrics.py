@@ -18,9 +18,9 @@ from flashback_async.cli.options import Options
 from flashback_async.cli.runner import guarded, run_loop
 from flashback_async.cli.settings import make_client, naming_options
 from flashback_async.cli.signals import heeding_sigterm
-from flashback_async.pages.address import Address
-from flashback_async.pages.exporter import Exporter
-from flashback_async.pages.requests import Requests
+from flashback_async.pages.exporter.address import Address
+from flashback_async.pages.exporter.exporter import Exporter
+from flashback_async.pages.exporter.requests import Requests
 
 
 def export_metrics(ids: Sequence[str] | None, settings: Mapping[str, Any], options: Options) -> int:

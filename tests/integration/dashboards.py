@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from flashback_async import FlashbackClient
-from flashback_async.pages.dashboard import Dashboard
+from flashback_async.pages.dashboard.server import Dashboard
 from flashback_async.sandbox import Sandbox
 
 INTERVAL = 0.2

@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from flashback_async import AuthenticationError
-from flashback_async.pages import live
+from flashback_async.pages.dashboard import live
 from tests.integration.dashboards import GUARD, dashboard, served, viewer
 
 # What it shows.

@@ -19,8 +19,8 @@ from flashback_async import (
     InvalidArgumentError,
     RetryPolicy,
 )
-from flashback_async.pages.exporter import Exporter
-from flashback_async.pages.requests import Requests
+from flashback_async.pages.exporter.exporter import Exporter
+from flashback_async.pages.exporter.requests import Requests
 from flashback_async.sandbox import Fault, Sandbox
 from tests.integration.command import GUARD
 

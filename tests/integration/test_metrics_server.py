@@ -6,9 +6,9 @@ import itertools
 
 import aiohttp
 
-from flashback_async.pages import metrics_server
-from flashback_async.pages.address import Address
-from flashback_async.pages.metrics_server import serving
+from flashback_async.pages.exporter import server
+from flashback_async.pages.exporter.address import Address
+from flashback_async.pages.exporter.server import serving
 from tests.integration.command import GUARD
 
 
@@ -68,7 +68,7 @@ async def stalled(scrapes):
 
 
 async def test_a_scrape_that_nobody_reads_is_cut_off_and_looks_incomplete(monkeypatch, caplog):
-    monkeypatch.setattr(metrics_server, "_MOST", 0.2)
+    monkeypatch.setattr(server, "_MOST", 0.2)
     async with endless() as (url, scrapes), deaf_scraper(url) as reader:
         await stalled(scrapes)
         await scrapes[0].ended.wait()

@@ -12,7 +12,7 @@ from flashback_async import (
     NodeView,
     ServerError,
 )
-from flashback_async.pages.conditions import Conditions
+from flashback_async.pages.exporter.conditions import Conditions
 
 NOW = datetime(2025, 6, 30, 12, tzinfo=UTC)
 ERROR = ServerError("503 Service Unavailable")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flashback_async.pages.exposition import Form
+from flashback_async.pages.exporter.exposition import Form
 
 _OPENMETRICS_VERSIONS = ("", "1.0.0")
 

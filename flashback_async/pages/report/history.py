@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flashback_async.pages.markup import Markup, foreign, scroll, section, tag
-from flashback_async.pages.phrases import percent, plural
-from flashback_async.pages.report_calendar import calendar
-from flashback_async.pages.uptime import NodeUptime, Uptime
+from flashback_async.pages.report.calendar import calendar
+from flashback_async.pages.report.markup import Markup, foreign, scroll, section, tag
+from flashback_async.pages.report.phrases import percent, plural
+from flashback_async.pages.report.uptime import NodeUptime, Uptime
 
 _NODES = 20
 _REGIONS = 100

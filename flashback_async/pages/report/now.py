@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from flashback_async import NodeState
-from flashback_async.pages.findings import Findings
 from flashback_async.pages.look import LOOKS, NOT_REPORTED, ONLINE, OTHER, UNKNOWN, Look, look_of
-from flashback_async.pages.markup import (
+from flashback_async.pages.report.findings import Findings
+from flashback_async.pages.report.markup import (
     Markup,
     foreign,
     join,
@@ -19,7 +19,7 @@ from flashback_async.pages.markup import (
     state,
     tag,
 )
-from flashback_async.pages.phrases import plural
+from flashback_async.pages.report.phrases import plural
 
 _REGIONS = 60
 _OTHER_STATES = 4  # columns for states that the API is not known to report

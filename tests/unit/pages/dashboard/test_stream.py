@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from flashback_async.pages import stream as stream_module
-from flashback_async.pages.stream import Stream, event
+from flashback_async.pages.dashboard import stream as stream_module
+from flashback_async.pages.dashboard.stream import Stream, event
 
 
 class Viewer:

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from flashback_async import InvalidArgumentError
-from flashback_async.pages.uptime import Uptime
+from flashback_async.pages.report.uptime import Uptime
 from tests.pages import FIRST, days, node_day
 
 DAY = timedelta(days=1)

@@ -6,9 +6,9 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashback_async.pages.details import Histories, details
+from flashback_async.pages.dashboard.details import Histories, details
+from flashback_async.pages.dashboard.picture import Picture
 from flashback_async.pages.estate import Trouble
-from flashback_async.pages.picture import Picture
 from tests.unit.pages.views import ERROR, NOW, bucket, change, node
 
 AT = int(NOW.timestamp())

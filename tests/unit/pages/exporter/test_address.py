@@ -3,7 +3,7 @@
 import pytest
 
 from flashback_async import InvalidArgumentError
-from flashback_async.pages.address import Address
+from flashback_async.pages.exporter.address import Address
 
 
 @pytest.mark.parametrize(

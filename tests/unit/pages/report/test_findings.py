@@ -3,7 +3,7 @@
 import pytest
 
 from flashback_async import InvalidArgumentError, NotFoundError, RequestTimeoutError, ServerError
-from flashback_async.pages.findings import find
+from flashback_async.pages.report.findings import find
 from tests.pages import answered, bucket, silent
 
 

@@ -14,7 +14,7 @@ from flashback_async import (
     ServerError,
     Success,
 )
-from flashback_async.pages.totals import Totals
+from flashback_async.pages.exporter.totals import Totals
 from tests.unit.support import now
 
 

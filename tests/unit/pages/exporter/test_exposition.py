@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from flashback_async.pages.exposition import Family, Form, Page, escaped, label_set, number
+from flashback_async.pages.exporter.exposition import Family, Form, Page, escaped, label_set, number
 
 GAUGE = Family("flashback_things", "gauge", "Things by kind.")
 SECONDS = Family("flashback_wait_seconds", "gauge", "How long it waits.", "seconds")

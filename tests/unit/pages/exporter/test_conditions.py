@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashback_async.pages.conditions import Condition, Conditions
+from flashback_async.pages.exporter.conditions import Condition, Conditions
 from tests.unit.pages.made_up import ERROR, bucket, change, node
 
 

@@ -1,7 +1,7 @@
 """What the exporter records of its client."""
 
 from flashback_async import AttemptEnded, CallEnded
-from flashback_async.pages.requests import Requests
+from flashback_async.pages.exporter.requests import Requests
 
 
 def attempt(operation, error=None):

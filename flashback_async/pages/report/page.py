@@ -7,12 +7,15 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from flashback_async import BucketStatus, InvalidArgumentError, Outcome
-from flashback_async.pages import report_head, report_history, report_now, report_problems
-from flashback_async.pages.findings import find
 from flashback_async.pages.look import static_text
-from flashback_async.pages.markup import Markup, tag
-from flashback_async.pages.phrases import minute
-from flashback_async.pages.uptime import Uptime
+from flashback_async.pages.report.findings import find
+from flashback_async.pages.report.head import contents, figures, headline, more, tone
+from flashback_async.pages.report.history import history as history_sections
+from flashback_async.pages.report.markup import Markup, tag
+from flashback_async.pages.report.now import cells, regions
+from flashback_async.pages.report.phrases import minute
+from flashback_async.pages.report.problems import problems
+from flashback_async.pages.report.uptime import Uptime
 
 if TYPE_CHECKING:
     from flashback_async.history import NodeDay
@@ -51,15 +54,15 @@ def make_report(
         assert uptime is not None  # noqa: S101 - there is a history
         uptime.add(day, rows)
     found = find(outcomes)
-    title = report_head.headline(found)
+    title = headline(found)
     body = [
-        _header(title, report_head.more(found), now, report_head.tone(found).css),
-        report_head.figures(found),
-        report_head.contents(found, has_history=uptime is not None),
-        *report_problems.problems(found, now),
-        report_now.regions(found),
-        *(report_history.history(uptime) if uptime is not None else ()),
-        report_now.cells(found),
+        _header(title, more(found), now, tone(found).css),
+        figures(found),
+        contents(found, has_history=uptime is not None),
+        *problems(found, now),
+        regions(found),
+        *(history_sections(uptime) if uptime is not None else ()),
+        cells(found),
     ]
     return _page(title, body)
 

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from flashback_async import ConfigurationError
-from flashback_async.pages.address import Address
-from flashback_async.pages.exposition import Form
-from flashback_async.pages.metrics import Scrape
-from flashback_async.pages.negotiation import accepts_gzip, chosen_form
+from flashback_async.pages.exporter.address import Address
+from flashback_async.pages.exporter.exposition import Form
+from flashback_async.pages.exporter.metrics import Scrape
+from flashback_async.pages.exporter.negotiation import accepts_gzip, chosen_form
 
 logger = logging.getLogger("flashback_async")
 

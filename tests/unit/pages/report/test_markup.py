@@ -2,7 +2,7 @@
 
 import pytest
 
-from flashback_async.pages.markup import Markup, foreign, shortened, tag
+from flashback_async.pages.report.markup import Markup, foreign, shortened, tag
 from tests.pages import parsed
 
 

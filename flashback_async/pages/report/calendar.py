@@ -7,9 +7,9 @@ from datetime import date
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from flashback_async.pages.markup import Markup, foreign, scroll, section, tag
-from flashback_async.pages.phrases import day, month, percent, plural
-from flashback_async.pages.uptime import BucketUptime, Uptime
+from flashback_async.pages.report.markup import Markup, foreign, scroll, section, tag
+from flashback_async.pages.report.phrases import day, month, percent, plural
+from flashback_async.pages.report.uptime import BucketUptime, Uptime
 
 _BUCKETS = 100
 _DAYS = 366

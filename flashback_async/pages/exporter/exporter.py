@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Self
 
 from flashback_async import BucketStats, BucketView, ChangeKind, FlashbackClient
-from flashback_async.pages.address import Address
-from flashback_async.pages.conditions import Conditions
-from flashback_async.pages.exposition import Form
-from flashback_async.pages.metrics import Detail, Scrape
-from flashback_async.pages.metrics_server import serving
-from flashback_async.pages.requests import Requests
-from flashback_async.pages.totals import Totals
+from flashback_async.pages.exporter.address import Address
+from flashback_async.pages.exporter.conditions import Conditions
+from flashback_async.pages.exporter.exposition import Form
+from flashback_async.pages.exporter.metrics import Detail, Scrape
+from flashback_async.pages.exporter.requests import Requests
+from flashback_async.pages.exporter.server import serving
+from flashback_async.pages.exporter.totals import Totals
 
 _TURN = 100  # changes that are taken before others have their turn
 

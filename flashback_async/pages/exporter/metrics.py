@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Protocol, Self
 
 from flashback_async import BucketStats, BucketView, InvalidArgumentError, NodeState, NodeView
-from flashback_async.pages.conditions import Condition, Conditions
-from flashback_async.pages.exposition import Family, Form, Page, label_set
+from flashback_async.pages.exporter.conditions import Condition, Conditions
+from flashback_async.pages.exporter.exposition import Family, Form, Page, label_set
 
 UNREPORTED = "unreported"  # in place of a state that the API has never reported
 UNKNOWN = "unknown"  # in place of the states of an UNKNOWN bucket's nodes, which are old

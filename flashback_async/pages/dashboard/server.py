@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from flashback_async import Watch
-from flashback_async.pages import guard
-from flashback_async.pages.live import Live
+from flashback_async.pages.dashboard import guard
+from flashback_async.pages.dashboard.live import Live
 from flashback_async.pages.look import LOOKS, static_text
 
 _HOST = "127.0.0.1"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flashback_async.pages.exposition import Form
-from flashback_async.pages.negotiation import accepts_gzip, chosen_form
+from flashback_async.pages.exporter.exposition import Form
+from flashback_async.pages.exporter.negotiation import accepts_gzip, chosen_form
 
 PROMETHEUS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"

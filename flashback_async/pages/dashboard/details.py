@@ -7,8 +7,8 @@ from collections import deque
 from datetime import UTC, datetime
 
 from flashback_async import BucketView, Change, to_dict
+from flashback_async.pages.dashboard.picture import condition_of, reason
 from flashback_async.pages.estate import Trouble
-from flashback_async.pages.picture import condition_of, reason
 
 _KEPT = 20  # changes of a bucket
 

@@ -7,7 +7,7 @@ import pytest
 
 from flashback_async import InvalidArgumentError, RequestTimeoutError
 from flashback_async.pages import make_report
-from flashback_async.pages.phrases import percent
+from flashback_async.pages.report.phrases import percent
 from tests.pages import FIRST, NOW, answered, bucket, days, node_day, parsed, silent
 
 EVIL = "<script>alert(1)</script>'\"&\x00\x1b[31m\u202e\ud800 אב" + "x" * 10_000

@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 
 from flashback_async import FlashbackError, Watch
-from flashback_async.pages.details import Histories, details
+from flashback_async.pages.dashboard.details import Histories, details
+from flashback_async.pages.dashboard.picture import Picture
+from flashback_async.pages.dashboard.stream import Stream, event
 from flashback_async.pages.estate import Estate
-from flashback_async.pages.picture import Picture
-from flashback_async.pages.stream import Stream, event
 
 _IDLE, _BUSY = 1.0, 0.25  # seconds between two looks: without changes, and after the first one
 _TURN = 100  # changes, or buckets, that are taken before others have their turn

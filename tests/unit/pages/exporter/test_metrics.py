@@ -7,8 +7,8 @@ import pytest
 from prometheus_client.openmetrics import parser
 
 from flashback_async import BucketStats
-from flashback_async.pages.exposition import Form
-from flashback_async.pages.metrics import Detail, Scrape
+from flashback_async.pages.exporter.exposition import Form
+from flashback_async.pages.exporter.metrics import Detail, Scrape
 from tests.unit.pages.made_up import ERROR, bucket, change, facts, node
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from flashback_async import NodeStatus
-from flashback_async.pages.findings import Findings, Problem
 from flashback_async.pages.look import look_of
-from flashback_async.pages.markup import Markup, foreign, section, shortened, state, tag
-from flashback_async.pages.phrases import age, plural
+from flashback_async.pages.report.findings import Findings, Problem
+from flashback_async.pages.report.markup import Markup, foreign, section, shortened, state, tag
+from flashback_async.pages.report.phrases import age, plural
 
 _OPEN = 40  # problems that are shown at once
 _ROWS = 160  # problems with a row of their own; the others are listed by id

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flashback_async import NodeState
-from flashback_async.pages.findings import Findings
 from flashback_async.pages.look import NOT_REPORTED, ONLINE, UNKNOWN, Look
-from flashback_async.pages.markup import Child, Markup, tag
-from flashback_async.pages.phrases import plural, verb
+from flashback_async.pages.report.findings import Findings
+from flashback_async.pages.report.markup import Child, Markup, tag
+from flashback_async.pages.report.phrases import plural, verb
 
 
 def headline(found: Findings) -> str:

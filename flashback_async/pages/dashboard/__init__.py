@@ -1,0 +1,1 @@
+"""The dashboard: a page that shows what a watch knows, and stays up to date."""

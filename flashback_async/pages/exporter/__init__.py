@@ -1,0 +1,1 @@
+"""The exporter: what a watch knows, as metrics for Prometheus."""
