@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flashback_async import FlashbackClient, Watch
+from flashback_async import FlashbackClient
 from flashback_async.cli import output
+from flashback_async.cli.endless import until_stopped
 from flashback_async.cli.log import log_lines, stderr_lines
 from flashback_async.cli.options import Options
-from flashback_async.cli.watching import until_stopped
 from flashback_async.pages.dashboard.server import Dashboard
 
 
@@ -30,10 +30,11 @@ def show_dashboard(
         port: The port to listen on; 0 takes a free one.
     """
 
-    async def work(_: FlashbackClient, watch: Watch) -> None:
+    async def work(client: FlashbackClient, ids: list[str] | None) -> None:
+        watch = client.status.watch(ids, **settings)
         with stderr_lines() as tell, log_lines(options, tell):
             async with watch, Dashboard(watch, interval=settings["interval"], port=port) as board:
                 await output.write(f"{board.url}\n")
                 await board.ended()
 
-    return until_stopped(make, ids, settings, options, work)
+    return until_stopped(make, ids, options, work)

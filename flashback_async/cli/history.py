@@ -96,7 +96,7 @@ def history(
         raise click.UsageError("give --from DAY, --redo DAY, or --status")
     if first is not None and last is not None and last < first:
         raise click.UsageError(f"--to must not lie before --from: {last} is before {first}")
-    from flashback_async.cli.exporting import export_history
+    from flashback_async.cli.keeping import export_history
 
     if first is None:
         first = last = redo[0]  # and the others

@@ -7,8 +7,8 @@ import sys
 
 from flashback_async.cli import text
 from flashback_async.cli.exits import Deadline, Exit
-from flashback_async.cli.export_summary import days_text
-from flashback_async.cli.exporting import naming_own_options
+from flashback_async.cli.keeping import naming_own_options
+from flashback_async.cli.keeping_summary import days_text
 from flashback_async.cli.options import Options
 from flashback_async.cli.runner import guarded
 from flashback_async.history import HistoryStatus, history_status

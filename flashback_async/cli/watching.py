@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import click
-
 from flashback_async import Change, FlashbackClient, Watch, to_json
 from flashback_async.cli import changes, output
-from flashback_async.cli.exits import Deadline, Exit
-from flashback_async.cli.ids import all_ids
+from flashback_async.cli.endless import until_stopped
 from flashback_async.cli.log import log_lines, stderr_lines
 from flashback_async.cli.options import Options
-from flashback_async.cli.runner import guarded, run_loop
-from flashback_async.cli.settings import make_client, naming_options
-from flashback_async.cli.signals import heeding_sigterm
+from flashback_async.cli.settings import make_client
 
 _IDLE, _BUSY = 1.0, 0.5  # seconds between two pictures: without changes, and with changes
 _TURN = 100  # changes that are taken before others have their turn
@@ -41,54 +35,15 @@ def watch_with(
 ) -> int:
     """Watch buckets with the client that a function makes."""
 
-    async def work(client: FlashbackClient, watch: Watch) -> None:
+    async def work(client: FlashbackClient, ids: list[str] | None) -> None:
+        watch = client.status.watch(ids, **settings)
         if options.form == "table" and _can_draw():
             await _show(client, watch, options)
         else:
             form = changes.line if options.form == "table" else to_json
             await _print(watch, form, options)
 
-    return until_stopped(make, ids, settings, options, work)
-
-
-def until_stopped(
-    make: Callable[[], FlashbackClient],
-    ids: Sequence[str] | None,
-    settings: Mapping[str, Any],
-    options: Options,
-    work: Callable[[FlashbackClient, Watch], Awaitable[None]],
-) -> int:
-    """Do the work of a command that watches, until Ctrl-C or SIGTERM, the ways to stop it.
-
-    Args:
-        make: Makes the client.
-        ids: The arguments of the command; None means all buckets.
-        settings: Those of the watch.
-        options: The shared options.
-        work: Gets the client and a watch, which it enters.
-    """
-
-    async def run() -> None:
-        _end_at_sigterm()
-        async with make() as client:
-            chosen = None if ids is None else await _some(ids)
-            await work(client, client.status.watch(chosen, **settings))
-
-    def until_it_ends() -> int:
-        stopped = suppress(KeyboardInterrupt, asyncio.CancelledError)
-        with stopped, heeding_sigterm(), naming_options(options):
-            run_loop(run())
-        return Exit.OK
-
-    return guarded(until_it_ends, Deadline(None))
-
-
-def _end_at_sigterm() -> None:
-    """Let SIGTERM cancel the current task, if the event loop can handle it."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - this is one
-    with suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return until_stopped(make, ids, options, work)
 
 
 def _can_draw() -> bool:
@@ -96,13 +51,6 @@ def _can_draw() -> bool:
     from flashback_async.cli.grid import make_console
 
     return sys.stdout.isatty() and not make_console().is_dumb_terminal
-
-
-async def _some(arguments: Sequence[str]) -> list[str]:
-    ids = await all_ids(arguments)
-    if not ids:
-        raise click.UsageError("standard input holds no ids")
-    return ids
 
 
 async def _print(watch: Watch, form: Callable[[Change], str], options: Options) -> None:

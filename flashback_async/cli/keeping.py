@@ -19,7 +19,7 @@ from flashback_async import (
     InvalidArgumentError,
     day_range,
 )
-from flashback_async.cli import export_summary, text
+from flashback_async.cli import keeping_summary, text
 from flashback_async.cli.exits import Deadline
 from flashback_async.cli.ids import all_ids
 from flashback_async.cli.log import log_lines, stderr_lines
@@ -53,8 +53,8 @@ def export_history(
             stack.enter_context(naming_own_options())
             client = make_client(options, effort)
             report = run_loop(_export(client, effort, ids, (first, last), settings, options))
-        export_summary.write(report, effort, began.elapsed, quiet=options.quiet)
-        return export_summary.code(report)
+        keeping_summary.write(report, effort, began.elapsed, quiet=options.quiet)
+        return keeping_summary.code(report)
 
     return guarded(work, began)
 
