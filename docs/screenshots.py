@@ -3,10 +3,7 @@
 import asyncio
 import random
 import shutil
-import struct
 import sys
-import zlib
-from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,8 +23,8 @@ async def main() -> None:
     async with browser() as page:
         await page.resize(*SIZE)
         await page.prefer(prefers_color_scheme="light", prefers_reduced_motion="reduce")
-        await show_dashboard(page, FOLDER / "dashboard.png")
-        await show_report(page, FOLDER / "report.png")
+        await show_dashboard(page, FOLDER / "dashboard.webp")
+        await show_report(page, FOLDER / "report.webp")
 
 
 async def show_dashboard(page: Page, path: Path) -> None:
@@ -63,6 +60,7 @@ async def show_report(page: Page, path: Path) -> None:
     try:
         await page.go(url)
         await page.until("document.readyState === 'complete'")
+        await page.run("document.querySelector('#calendar').scrollIntoView()")
         await saved(page, path)
     finally:
         shutil.rmtree(Path(urlsplit(url).path).parent)
@@ -70,73 +68,7 @@ async def show_report(page: Page, path: Path) -> None:
 
 async def saved(page: Page, path: Path) -> None:
     await page.picture(path)
-    size = await asyncio.to_thread(shrink, path)
-    print(f"{path}: {size / 1_000:.0f} kB")
-
-
-# A picture with 256 colours is a third as large. The browser writes true colours only.
-
-
-def shrink(path: Path) -> int:
-    """Write a picture anew with its 256 most frequent colours; return its size in bytes."""
-    width, height, pixels = read(path.read_bytes())
-    common = [colour for colour, _ in Counter(pixels).most_common(256)]
-    places = {colour: place for place, colour in enumerate(common)}
-    for colour in set(pixels) - places.keys():
-        places[colour] = places[min(common, key=lambda other: distance(colour, other))]
-    lines = (pixels[n : n + width] for n in range(0, len(pixels), width))
-    rows = b"".join(b"\0" + bytes(map(places.__getitem__, line)) for line in lines)
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    parts = {
-        b"IHDR": header,
-        b"PLTE": b"".join(map(bytes, common)),
-        b"IDAT": zlib.compress(rows, 9),
-        b"IEND": b"",
-    }
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts.items()
-    )
-    return path.write_bytes(data)
-
-
-def distance(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    return sum((a - b) ** 2 for a, b in zip(one, other, strict=True))
-
-
-def read(data: bytes) -> tuple[int, int, list[tuple[int, ...]]]:
-    """Return the width, the height and the pixels of a picture as the browser writes it."""
-    place, packed, header = 8, b"", b""
-    while place < len(data):
-        (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
-        body = data[place + 8 : place + 8 + length]
-        header, packed = (body, packed) if kind == b"IHDR" else (header, packed)
-        packed += body if kind == b"IDAT" else b""
-        place += 12 + length
-    width, height, depth, form, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    assert (depth, interlaced) == (8, 0)
-    size = {2: 3, 6: 4}[form]
-    raw, step = zlib.decompress(packed), width * size
-    above, pixels = bytearray(step), []
-    for row in range(height):
-        start = row * (step + 1)
-        line = unfiltered(raw[start], bytearray(raw[start + 1 : start + 1 + step]), above, size)
-        pixels += [tuple(line[n : n + 3]) for n in range(0, step, size)]
-        above = line
-    return width, height, pixels
-
-
-def unfiltered(kind: int, line: bytearray, above: bytearray, size: int) -> bytearray:
-    for n in range(len(line)):
-        left, corner = (line[n - size], above[n - size]) if n >= size else (0, 0)
-        guess = (0, left, above[n], (left + above[n]) // 2, paeth(left, above[n], corner))[kind]
-        line[n] = (line[n] + guess) & 255
-    return line
-
-
-def paeth(left: int, above: int, corner: int) -> int:
-    guess = left + above - corner
-    return min((left, above, corner), key=lambda value: abs(guess - value))
+    print(f"{path}: {path.stat().st_size / 1_000:.0f} kB")
 
 
 if __name__ == "__main__":

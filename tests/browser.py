@@ -122,9 +122,10 @@ class Page:
         await self.send("Emulation.setEmulatedMedia", media=media, features=named)
 
     async def picture(self, path: Path, *, whole: bool = False) -> None:
-        """Save a picture of the window, or of the whole page, as PNG."""
+        """Save a picture of the window, or of the whole page, as the suffix says: PNG or WebP."""
+        form = path.suffix.removeprefix(".")
         result = await self.send(
-            "Page.captureScreenshot", format="png", captureBeyondViewport=whole
+            "Page.captureScreenshot", format=form, quality=50, captureBeyondViewport=whole
         )
         path.write_bytes(base64.b64decode(result["data"]))
 

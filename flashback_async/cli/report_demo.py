@@ -19,6 +19,7 @@ from flashback_async.sandbox import Sandbox
 
 _REQUESTS = 7_200  # for days, which take seconds
 _FEWEST, _MOST = 7, 90  # days
+_CHURN = 1  # changes of each node an hour
 
 
 def show_report(buckets: int, *, shows_bar: bool) -> int:
@@ -27,7 +28,7 @@ def show_report(buckets: int, *, shows_bar: bool) -> int:
     def work() -> int:
         folder = Path(tempfile.mkdtemp(prefix="flashback-report-"))
         kept, page = folder / "history.sqlite", folder / "report.html"
-        with Sandbox.in_thread(buckets) as sandbox:
+        with Sandbox.in_thread(buckets, churn=_CHURN) as sandbox:
             say(f"A sandbox of {text.plural(buckets, 'bucket')} answers at {sandbox.base_url}.")
             status = run_loop(_ask(sandbox, kept, shows_bar=shows_bar))
         _write(status, kept, page)
