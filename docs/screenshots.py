@@ -68,7 +68,7 @@ async def show_report(page: Page, path: Path) -> None:
 
 async def saved(page: Page, path: Path) -> None:
     await page.picture(path)
-    print(f"{path}: {path.stat().st_size / 1_000:.0f} kB")
+    print(path)
 
 
 if __name__ == "__main__":
