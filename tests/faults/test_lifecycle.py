@@ -1575,6 +1575,7 @@ def test_L30_same_results_in_asyncios_debug_mode(expected: list[str]):
         assert runner.run(patiently()) == expected
 
 
+@pytest.mark.slow
 def test_L30_same_results_in_pythons_development_mode(expected: list[str]):
     script = """
         import asyncio, sys

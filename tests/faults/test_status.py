@@ -1449,7 +1449,14 @@ async def test_S33_server_that_refuses_everything_without_a_deadline(fault: Faul
     assert limit.refused == 4 * 30
 
 
-@pytest.mark.parametrize(("rate", "calls"), [(0.5, 4), (3, 12), (10, 40), (100, 250), (300, 450)])
+@pytest.mark.parametrize(
+    ("rate", "calls"),
+    [
+        (0.5, 4),
+        (10, 40),
+        *[pytest.param(*p, marks=pytest.mark.slow) for p in ((3, 12), (100, 250), (300, 450))],
+    ],
+)
 async def test_S29_own_pace_is_kept_in_every_second(fault: Fault, rate: float, calls: int):
     fault.clock = LoopClock()
     await fault.serve()

@@ -26,6 +26,7 @@ def other(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_both_trees_are_measured_in_every_case(ports, other):
     files = set(other.rglob("*"))
     measured = Comparison(other, ports, **SIZES).run(pairs=1)
@@ -37,6 +38,7 @@ def test_both_trees_are_measured_in_every_case(ports, other):
     assert set(other.rglob("*")) == files  # the other tree is left as it was
 
 
+@pytest.mark.slow
 def test_it_is_the_other_trees_package_that_is_measured(ports, other):
     package = other / "flashback_async" / "__init__.py"
     package.write_text(package.read_text("utf-8") + "\nraise SystemExit('the other one')\n")
@@ -44,6 +46,7 @@ def test_it_is_the_other_trees_package_that_is_measured(ports, other):
         Comparison(other, ports, **SIZES).run(pairs=1)
 
 
+@pytest.mark.slow
 def test_a_package_from_elsewhere_is_noticed(ports, other):
     package = other / "flashback_async" / "__init__.py"
     package.write_text(package.read_text("utf-8") + "\n__file__ = '/elsewhere/__init__.py'\n")

@@ -70,6 +70,7 @@ async def test_a_busy_page_asks_for_each_bucket_once(
     assert stats.hits + stats.joined + stats.misses == VIEWS * ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stale", [3600.0, 0.0], ids=["refreshed behind", "waited for"])
 async def test_a_busy_page_shows_ever_older_rows_once_the_api_is_killed(
     sandbox: Sandbox, client: FlashbackClient, stale: float

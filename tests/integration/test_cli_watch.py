@@ -101,6 +101,7 @@ async def test_a_table_in_a_pipe_is_a_line_of_text_for_each_change():
     assert re.fullmatch(f"{about}ONLINE -> OFFLINE\n", gone_off)
 
 
+@pytest.mark.slow
 @needs_posix
 async def test_fall_and_rise_are_those_of_the_options():
     async with (
@@ -117,6 +118,7 @@ async def test_fall_and_rise_are_those_of_the_options():
         await stopped(child)
 
 
+@pytest.mark.slow
 @needs_posix
 @STOPS
 async def test_it_can_be_stopped_while_it_waits_for_the_first_listing(number):
@@ -142,6 +144,7 @@ async def test_it_can_be_stopped_while_it_waits_for_standard_input(number):
         assert await stopped(child, number) == ""
 
 
+@pytest.mark.slow
 @needs_posix
 async def test_a_job_in_the_background_that_ignores_ctrl_c_ends_at_sigterm():
     async with sandbox_with_environment(buckets=1, nodes=1) as (_, env):
@@ -177,6 +180,7 @@ async def filled(write):
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 @needs_posix
 async def test_it_can_be_stopped_while_nobody_reads_its_warnings():
     read, write = os.pipe()
@@ -297,6 +301,7 @@ async def test_a_foreign_state_file_is_refused_and_left_alone(tmp_path):
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 @needs_posix
 @pytest.mark.parametrize("option", ["", "-q"])
 async def test_a_listing_that_fails_is_a_warning_unless_it_is_quiet(option):
@@ -484,7 +489,7 @@ async def test_a_rejected_token_is_one_line_on_a_terminal_too():
 
 
 @needs_posix
-@pytest.mark.parametrize("term", ["dumb", "unknown"])
+@pytest.mark.parametrize("term", ["dumb", pytest.param("unknown", marks=pytest.mark.slow)])
 async def test_a_terminal_that_can_do_nothing_gets_a_line_for_each_change(term):
     async with (
         sandbox_with_environment(buckets=1, nodes=1, healthy=True) as (_, env),

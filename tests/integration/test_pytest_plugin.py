@@ -210,6 +210,7 @@ def test_markers_of_class_and_test_add_up(run):
     run(text, apart=False).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_or_is_interrupted_leaves_no_thread(run):
     text = """
         import threading

@@ -40,6 +40,7 @@ class Received:
         return Counter(int(at / length) for _, at in self.all)
 
 
+@pytest.mark.slow
 async def test_requests_arrive_evenly():
     async with Sandbox(buckets=100, nodes=1, healthy=True) as sandbox, client_of(sandbox) as client:
         received = Received(sandbox)
@@ -53,6 +54,7 @@ async def test_requests_arrive_evenly():
         assert len(received.steps()) >= 10
 
 
+@pytest.mark.slow
 async def test_after_a_pause_of_the_server_there_is_no_burst():
     limits = Limits(max_concurrency=10)
     async with (
