@@ -45,8 +45,8 @@ from flashback_async.cli.options import (
 )
 @click.option(
     "--settle",
-    type=click.IntRange(0, 8_760),
-    default=1,
+    type=click.FloatRange(0, 8_760),
+    default=1.0,
     show_default=True,
     metavar="HOURS",
     help="How long ago a day must have ended.",
@@ -87,7 +87,11 @@ def history(
     Days that are kept already are not asked for again, so run it again to go on after a failure,
     or every day. With "-", ids are read from standard input.
     """
+    if settings["path"] == "-":
+        raise click.UsageError("--out must name a file or a folder, not standard output")
     if status:
+        if first or last or settings["redo"] or settings["form"]:
+            raise click.UsageError("--status goes with --out and --output only")
         from flashback_async.cli.kept import show_status
 
         return show_status(settings["path"], options)

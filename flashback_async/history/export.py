@@ -114,10 +114,11 @@ async def export_days(
         on_day: A function that gets each day that was kept, with the number of its rows. What it
             raises ends the export.
         redo: Days to ask for although they are kept; the new answers replace the old ones at
-            once. They may lie outside of ``first`` and ``last``.
+            once, unless more buckets failed than before. They may lie outside of ``first`` and
+            ``last``.
 
     Raises:
-        InvalidArgumentError: An argument is wrong. Nothing was sent, unless it is a single id.
+        InvalidArgumentError: An argument or an id is wrong. Nothing was sent.
         ConfigurationError: Something else lies at ``path``, another export writes to it, or
             there is no such format. Nothing was sent, and nothing was changed.
         AuthenticationError: The token was rejected. As with all errors that end an export, the
@@ -128,6 +129,7 @@ async def export_days(
     form = check_options(client, format, allow_failed, on_day)
     span = span_of(first, last, redo, settle)
     ids = checked_ids(bucket_ids)
+    client.status.watch(ids)  # it checks each id, and asks nothing before it is entered
     target = target_at(path)
     # Checks the client and the concurrency by their own rules, and sends nothing.
     await client.node_stats.iter_many((), date.min, concurrency=concurrency).aclose()
@@ -137,7 +139,7 @@ async def export_days(
         hashed = await asyncio.to_thread(hash_of, ids)
         export = _Export(client, keeper, ids, hashed, allow_failed, concurrency)
         for day in plan.due:
-            rows = await export.run(day)
+            rows = await export.run(day, kept.get(day))
             if rows is not None and on_day is not None:
                 on_day(day, rows)
     failed, done = export.failed, export.kept
@@ -180,8 +182,11 @@ class _Export:
         self._concurrency = concurrency
         self._rows = 0  # of the day under way
 
-    async def run(self, day: date) -> int | None:
-        """Ask for a day; return the number of its rows, or None if it is not kept."""
+    async def run(self, day: date, before: KeptDay | None) -> int | None:
+        """Ask for a day; return the number of its rows, or None if it is not kept.
+
+        What was kept of the day before stays if more buckets fail now.
+        """
         self._rows = 0
         await self._keeper.begin(day)
         nodes = self._client.node_stats
@@ -193,7 +198,8 @@ class _Export:
             lost = _lost(failed)
         if failed:
             self.failed[day] = failed
-        if len(lost) > self._allow_failed:
+        allowed = self._allow_failed if before is None else min(self._allow_failed, before.failed)
+        if len(lost) > allowed:
             await self._keeper.discard()
             return None
         about = (self._rows, len(self._ids), len(lost), self._hashed, datetime.now(UTC))

@@ -202,7 +202,8 @@ def _about(target: Target, day: date, path: Path) -> KeptDay:
     try:
         text = (pq.read_metadata(path).metadata or {}).get(_KEY)
     except (pa.ArrowException, OSError) as error:
-        raise target.refused(f"holds a damaged file, {name!a}: {error}") from None
+        advice = "delete it to have its day asked for again"
+        raise target.refused(f"holds a damaged file, {name!a} ({advice}): {error}") from None
     if text is None:
         raise target.refused(f"is not a history: no export wrote {name!a}")
     values: dict[str, Any] = json.loads(text)

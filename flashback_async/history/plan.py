@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple, TypeAlias, cast
@@ -101,6 +102,8 @@ def check_options(client: object, form: object, allow_failed: object, on_day: ob
         )
     if on_day is not None and not callable(on_day):
         raise InvalidArgumentError(f"on_day must be a function, not {type(on_day).__name__}")
+    if inspect.iscoroutinefunction(on_day):
+        raise InvalidArgumentError("on_day must be a plain function, not an async one")
     for known in FORMATS:
         if form == known:
             return known

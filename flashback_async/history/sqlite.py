@@ -110,6 +110,7 @@ class SqliteStore:
         check_file(target)
         with _opening, _refusing(target):
             _create(target.path)
+            self._file = target.path.stat()
             self._database = _connect_to_write(target.path)
             self._identity = _register(target.path)
 
@@ -139,6 +140,8 @@ class SqliteStore:
             values = (kept.day.isoformat(), *kept[1:5], time_text(kept.kept_at))
             self._database.execute("INSERT OR REPLACE INTO days VALUES (?, ?, ?, ?, ?, ?)", values)
             self._database.execute("COMMIT")
+        if not os.path.samestat(self._file, self._target.path.stat()):
+            raise self._target.refused("was replaced by another one during the export")
 
     def discard(self) -> None:
         """Take the day back, if one has begun."""
@@ -250,17 +253,15 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
     """Open a database for queries, also if this process may not write to it or to its folder."""
-    modes = ["mode=ro"]
-    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        modes = ["mode=rw"]  # one that may not write would leave its log behind
-    elif not path.with_name(f"{path.name}-wal").exists():
+    modes = ["mode=rw", "mode=ro"]  # in this order: the second would leave its log behind
+    if not path.with_name(f"{path.name}-wal").exists():
         modes.append("mode=ro&immutable=1")  # nobody writes to it, or its log would be there
     for mode in modes:
         address = f"{path.as_uri()}?{mode}"
         database = sqlite3.connect(address, uri=True, timeout=_PATIENCE, isolation_level=None)
         try:
             database.execute("PRAGMA query_only = ON")
-            database.execute("SELECT 1 FROM days LIMIT 0")
+            database.execute("SELECT count(*) FROM days")
         except BaseException as error:
             database.close()
             if mode != modes[-1] and isinstance(error, sqlite3.OperationalError):

@@ -39,9 +39,17 @@ def target_at(path: object) -> Target:
     if not isinstance(path, str | os.PathLike):
         raise InvalidArgumentError(f"path must be text or a Path, not {type(path).__name__}")
     name = os.fspath(path)
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or "\0" in name or not _is_encodable(name):
         raise InvalidArgumentError(f"path must name a file or a folder, not {name!a}")
     return Target(name, Path(os.path.realpath(name)))
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # no file has such a name
+        return False
+    return True
 
 
 def format_on_disk(target: Target) -> Format | None:

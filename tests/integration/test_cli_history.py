@@ -134,6 +134,8 @@ async def test_a_rejected_token_is_exit_code_3_and_finished_days_stay(setting, p
         (("a", "--from", "yesterday", "--out", "foreign", "--format", "parquet"), "needs a folder"),
         (("", "--from", "yesterday", "--out", "x"), "bucket_id must "),
         (("a", "--from", "yesterday", "--out", "x", "--settle", "-1"), "--settle"),
+        (("a", "--from", "yesterday", "--out", "-"), "not standard output"),
+        (("--status", "--redo", "today", "--out", "x"), "--status goes with --out and --output"),
     ],
 )
 async def test_what_is_wrong_names_the_option(tmp_path, monkeypatch, arguments, problem):

@@ -185,11 +185,15 @@ async def test_a_day_that_fails_when_asked_again_stays_as_it_was(
     await export_days(client, sandbox.bucket_ids, FIRST, FIRST, path, format=form)
     before = list(read_history(path))
     failing(sandbox, monkeypatch, lambda bucket_id, *_: bucket_id == sandbox.bucket_ids[0])
-    report = await export_days(
-        client, sandbox.bucket_ids, FIRST, FIRST, path, format=form, redo=[FIRST]
-    )
-    assert (report.days, report.not_kept) == ([], [FIRST])
-    assert list(read_history(path)) == before
+    for allow_failed in (0, 1):  # what was complete is not replaced by less
+        report = await export_days(
+            *(client, sandbox.bucket_ids, FIRST, FIRST, path),
+            format=form,
+            redo=[FIRST],
+            allow_failed=allow_failed,
+        )
+        assert (report.days, report.not_kept) == ([], [FIRST])
+        assert list(read_history(path)) == before
 
 
 async def test_buckets_that_are_gone_or_forbidden_are_listed_and_fail_no_day(client, sandbox, path):
@@ -332,6 +336,10 @@ async def test_two_exports_at_once_are_refused(client, sandbox, path, form):
         ({"allow_failed": True}, InvalidArgumentError, "allow_failed must be"),
         ({"concurrency": 0}, InvalidArgumentError, "concurrency must be"),
         ({"on_day": "x"}, InvalidArgumentError, "on_day must be a function"),
+        ({"on_day": asyncio.sleep}, InvalidArgumentError, "on_day must be a plain function"),
+        ({"path": "\ud800"}, InvalidArgumentError, "path must name"),
+        ({"bucket_ids": ["a", "b/c"]}, InvalidArgumentError, "bucket_id must not hold a slash"),
+        ({"bucket_ids": ["a", ""]}, InvalidArgumentError, "bucket_id must not be empty"),
         ({"redo": "2026-01-01"}, InvalidArgumentError, "redo must be an iterable of days"),
         ({"client": None}, InvalidArgumentError, "client must be a FlashbackClient"),
     ],
@@ -351,10 +359,22 @@ async def test_a_bad_argument_is_named_before_anything_is_sent_or_written(
     assert (len(sandbox.log), list(path.parent.iterdir())) == (0, [])
 
 
-async def test_a_bad_id_is_raised_and_keeps_no_day(client, sandbox, path):
-    with pytest.raises(InvalidArgumentError, match="bucket_id"):
-        await export_days(client, [*sandbox.bucket_ids, ""], FIRST, LAST, path)
-    assert days_at(path) == []
+async def test_a_database_that_is_removed_meanwhile_is_an_error(client, sandbox, path):
+    with pytest.raises(FileNotFoundError):
+        await export_days(
+            client, sandbox.bucket_ids, FIRST, LAST, path, on_day=lambda *_: path.unlink()
+        )
+
+
+async def test_a_damaged_day_says_how_it_is_asked_again(client, sandbox, path):
+    await export_days(client, sandbox.bucket_ids, FIRST, LAST, path, format="parquet")
+    damaged = path / f"day={FIRST}" / "nodes.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    with pytest.raises(ConfigurationError, match="delete it to have its day asked for again"):
+        await export_days(client, sandbox.bucket_ids, FIRST, LAST, path, format="parquet")
+    damaged.unlink()
+    report = await export_days(client, sandbox.bucket_ids, FIRST, LAST, path, format="parquet")
+    assert report.days == [FIRST]
 
 
 async def test_a_closed_client_is_refused_before_anything_is_written(sandbox, path):
