@@ -16,11 +16,13 @@ def check_writable(path: str) -> None:
     Raises:
         OSError: Its folder is missing or closed to us, or it is a folder itself.
     """
+    if not path:
+        raise OSError(errno.ENOENT, "an empty name names no file")
+    if _is_special(Path(path)):
+        return
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise OSError(errno.EISDIR, f"{path}: is a directory")
-    if _is_special(target):
-        return
     folder = target.parent
     if not folder.is_dir():
         raise OSError(errno.ENOENT, f"{path}: there is no folder {folder}")
@@ -37,10 +39,10 @@ def write_whole(path: str, data: bytes) -> None:
     Raises:
         OSError: The file cannot be written; an earlier one is as it was.
     """
-    target = Path(os.path.realpath(path))
-    if _is_special(target):
-        target.write_bytes(data)
+    if _is_special(Path(path)):
+        _write(path, data)
         return
+    target = Path(os.path.realpath(path))
     # Opened like any new file, so that its permissions are those that the user's umask grants.
     draft = target.with_name(f".flashback-{secrets.token_hex(8)}.tmp")
     try:
@@ -57,4 +59,12 @@ def write_whole(path: str, data: bytes) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    return path.exists() and not path.is_file()
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write to a pipe or a device, and name it in the error."""
+    try:
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: {error.strerror}") from None

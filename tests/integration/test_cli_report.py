@@ -221,6 +221,30 @@ def test_a_device_is_written_to_and_not_replaced():
     assert Path(os.devnull).stat().st_ino == before.st_ino
 
 
+def test_an_empty_name_is_told():
+    with pytest.raises(OSError, match="an empty name names no file"):
+        files.check_writable("")
+
+
+@needs_posix
+def test_a_pipe_is_written_to_by_any_of_its_names():
+    read, write = os.pipe()
+    try:
+        name = f"/dev/fd/{write}"  # which leads to no path
+        files.check_writable(name)
+        files.write_whole(name, b"new")
+        assert os.read(read, 10) == b"new"
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_an_error_of_a_device_names_it():
+    with pytest.raises(OSError, match="/dev/full: No space left"):
+        files.write_whole("/dev/full", b"new")
+
+
 @needs_posix
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root writes anywhere")
 def test_a_closed_folder_is_told(tmp_path):

@@ -78,6 +78,7 @@ def calendar(uptime: Uptime) -> Markup:
         "Uptime by day",
         tag("p", _introduction(uptime, start)),
         _legend(),
+        tag("p", "The newest days are at the right end. Scroll for the others.", class_="narrow"),
         scroll(table, "Uptime of buckets by day", at_end=True),
         _left_out(next(buckets, None), uptime.buckets - len(shown)),
         is_wide=True,

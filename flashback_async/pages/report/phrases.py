@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
 
 _MONTHS = (
     "January",
@@ -18,6 +19,7 @@ _MONTHS = (
     "November",
     "December",
 )
+_LEAST = Decimal("0.01")
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -32,11 +34,15 @@ def verb(number: int, one: str, many: str) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share in two digits; what is below 100 is never shown as 100."""
+    """Return a share in two digits, rounded down, so that it is on the right side of each limit.
+
+    What is above 0 is never shown as 0.
+    """
     if value is None:
         return "not reported"
-    shown = f"{value:.2f}"
-    return f"{'99.99' if shown == '100.00' and value < 100 else shown} %"
+    exact = Decimal(repr(round(value, 9)))  # the last digits of a mean are noise
+    shown = exact.quantize(_LEAST, ROUND_FLOOR)
+    return f"{_LEAST if value > 0 and not shown else shown} %"
 
 
 def month(moment: date) -> str:

@@ -234,10 +234,15 @@ def test_uptime_by_region_and_the_worst_nodes_are_tables():
     ]
 
 
-def test_what_is_below_100_percent_is_never_shown_as_100():
+def test_a_share_is_on_the_right_side_of_each_limit_and_never_0_or_100_if_it_is_not():
     assert percent(99.999) == "99.99 %"
     assert percent(100.0) == "100.00 %"
-    assert percent(98.126) == "98.13 %"
+    assert percent(100) == "100.00 %"
+    assert percent(98.999_9) == "98.99 %"
+    assert percent(98.13) == "98.13 %"
+    assert percent((98.1 + 98.2 + 98.3) / 3) == "98.20 %"
+    assert percent(0.001) == "0.01 %"
+    assert percent(0.0) == "0.00 %"
 
 
 # The file.
