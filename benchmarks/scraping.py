@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import random
 import statistics
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-from benchmarks.answers import bucket_id
 from flashback_async import BucketStats, BucketView, NodeState, NodeStatus
 from flashback_async.pages.exporter.address import Address
 from flashback_async.pages.exporter.conditions import Conditions
@@ -44,11 +45,11 @@ print(time.perf_counter() - began, size)
 
 def facts(buckets: int, nodes: int) -> Facts:
     """Return what an exporter of so many buckets knows."""
-    tracker, now = Tracker(2, 2, 2), datetime.now(UTC)
+    tracker, now, chance = Tracker(2, 2, 2), datetime.now(UTC), random.Random(0)
     for n in range(buckets):
-        key = bucket_id(n)
+        key = str(uuid.UUID(int=chance.getrandbits(128), version=4))  # they compress badly
         tracker.add(key, now)
-        tracker.answered(key, [_node(n, place) for place in range(nodes)], now)
+        tracker.answered(key, [_node(n, place, chance) for place in range(nodes)], now)
     while tracker.waiting:
         tracker.tell(next(iter(tracker.waiting)))
     view: Mapping[str, BucketView] = _View(tracker)
@@ -56,16 +57,20 @@ def facts(buckets: int, nodes: int) -> Facts:
     return SimpleNamespace(
         view=view,
         conditions=Conditions(view, answers),
-        totals={key: BucketStats(key, 52_866, 63_290_910_870, 133_148_954_013, -1) for key in view},
+        totals={
+            key: BucketStats(key, *(chance.randrange(10**digits) for digits in (5, 11, 12, 10)))
+            for key in view
+        },
         last_answers=answers,
         requests={("status.get", "success"): 1_000_000},
         lag=0.0,
     )
 
 
-def _node(n: int, place: int) -> NodeStatus:
+def _node(n: int, place: int, chance: random.Random) -> NodeStatus:
     ip = f"10.{place}.{n >> 8}.{n & 255}"
-    return NodeStatus(ip, _REGIONS[(n + place) % 4], "1.4.2", NodeState.ONLINE, 12.5 + place, None)
+    latency = chance.randrange(50, 2500) / 10
+    return NodeStatus(ip, _REGIONS[(n + place) % 4], "1.4.2", NodeState.ONLINE, latency, None)
 
 
 class Heart:

@@ -85,8 +85,9 @@ class Observer:
     """A base class for what wants to be told about a client; its methods do nothing.
 
     Override those that you need. They are called in the event loop's thread, between two steps of
-    a call. So return at once, and await nothing. If one raises an exception, the client logs that
-    and leaves the observer out from then on. The call's result stays the same.
+    a call, in the task that makes the call. So return at once, and await nothing. If one raises an
+    exception, the client logs that and leaves the observer out from then on. The call's result
+    stays the same.
     """
 
     def attempt_ended(self, fact: AttemptEnded) -> None:

@@ -24,6 +24,7 @@ HOMES = {
         "pages/exporter/server.py",
         "pages/dashboard/server.py",
         "pages/dashboard/guard.py",
+        "pages/http_log.py",
     },
     "aiohappyeyeballs": {"net/connecting.py"},
     "aiolimiter": {"call/admission.py"},

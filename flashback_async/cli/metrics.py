@@ -11,6 +11,7 @@ from flashback_async.cli.endless import until_stopped
 from flashback_async.cli.log import log_lines, stderr_lines
 from flashback_async.cli.options import Options
 from flashback_async.cli.settings import make_client
+from flashback_async.pages.exporter.address import Address
 from flashback_async.pages.exporter.exporter import Exporter
 from flashback_async.pages.exporter.requests import Requests
 
@@ -19,10 +20,14 @@ def export_metrics(ids: Sequence[str] | None, settings: Mapping[str, Any], optio
     """Export metrics until Ctrl-C or SIGTERM, the ways to stop it; None means all buckets."""
     requests = Requests()
 
+    def make() -> FlashbackClient:
+        Address.parse(settings["listen"])  # before ids are read from standard input
+        return make_client(options, requests)
+
     async def work(client: FlashbackClient, ids: list[str] | None) -> None:
         with stderr_lines() as tell, log_lines(options, tell):
             async with Exporter(client, requests, ids, **settings) as exporter:
                 await output.write(f"{exporter.url}\n")
                 await exporter.run()
 
-    return until_stopped(lambda: make_client(options, requests), ids, options, work)
+    return until_stopped(make, ids, options, work)

@@ -1,6 +1,7 @@
 """``flashback exporter``: its URL, how it is stopped, and what it refuses."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -173,6 +174,7 @@ async def test_an_address_in_use_is_exit_code_2_before_anything_is_asked():
     [
         ("", "give bucket ids"),
         ("a --all", "not both"),
+        ("a --listen *:9464", "error: --listen must name its host: 0.0.0.0 is"),
         ("a --listen 9464", "error: --listen must be HOST:PORT, such as 127.0.0.1:9464"),
         ("a --listen 127.0.0.1:65536", "error: --listen must have a port from 0 to 65535"),
         ("a --listen 203.0.113.7:0", "error: --listen: cannot listen on '203.0.113.7:0': "),
@@ -192,6 +194,17 @@ async def test_wrong_usage_is_one_line_and_exit_code_2(arguments, part):
     assert result.err.startswith("error: ")
     assert part in result.err
     assert result.err.count("\n") == 1
+
+
+@needs_posix
+async def test_the_address_is_checked_before_ids_are_read():
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as stdin, os.fdopen(write, "wb"):  # it never ends
+        env = environment(FLASHBACK_TOKEN="x")
+        async with asyncio.timeout(GUARD):
+            result = await flashback("exporter", "-", "--listen", "9464", env=env, stdin=stdin)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: --listen must be HOST:PORT")
 
 
 def test_its_help_names_its_options(capsys):

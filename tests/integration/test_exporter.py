@@ -17,6 +17,7 @@ from flashback_async import (
     ConfigurationError,
     FlashbackClient,
     InvalidArgumentError,
+    Observer,
     RetryPolicy,
 )
 from flashback_async.pages.exporter.exporter import Exporter
@@ -205,6 +206,40 @@ async def test_a_scrape_asks_nothing_of_the_api():
         assert len(about(found, "bucket_answered")) == polls <= 1
 
 
+async def test_the_client_tells_both_facts_of_a_call_in_its_task():
+    told = []
+
+    class Telling(Observer):
+        def attempt_ended(self, fact):
+            told.append(asyncio.current_task())
+
+        def call_ended(self, fact):
+            told.append(asyncio.current_task())
+
+    long = b'{"bucketId":"a","nodeStatus":[]' + b" " * 2**20 + b"}"
+    async with Sandbox(buckets=1) as sandbox:
+        fault = Fault.body(long).for_operation("status.get")
+        async with FlashbackClient(
+            sandbox.token, base_url=sandbox.base_url, observer=Telling()
+        ) as client:
+            with sandbox.script(fault):
+                task = asyncio.create_task(client.status.get("a"))
+                await task
+    assert told == [task, task]
+
+
+async def test_an_answer_that_cannot_be_decoded_is_no_success():
+    async with Sandbox(buckets=1, nodes=1) as sandbox:
+        with sandbox.script(Fault.body(b'{"nodeStatus": 5}').for_operation("status.get")):
+            async with exporting(sandbox, list(sandbox.bucket_ids)) as scraper:
+                found = await scraper.until(
+                    lambda series: not about(series, "bucket_answered").get(sandbox.bucket_ids, 1)
+                )
+    asked = about(found, "requests_total")
+    assert asked["status.get", "DecodeError"] >= 1
+    assert ("status.get", "success") not in asked
+
+
 async def test_regions_alone_need_no_counters():
     async with (
         Sandbox(buckets=2, nodes=1, healthy=True) as sandbox,
@@ -312,6 +347,26 @@ async def test_the_dashboard_and_the_docs_name_all_metrics_and_no_other():
         )
     assert named == {f"flashback_{key[0]}" for key in found}
     assert names_in(PAGE.read_text(encoding="utf-8")) == named
+
+
+def test_no_alert_and_no_panel_adds_up_what_is_zero():
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    exprs = [target["expr"] for target in targets(board["panels"])]
+    exprs.append(PAGE.read_text(encoding="utf-8"))
+    assert not [expr for expr in exprs if re.search(r"\bsum *\([^()]*== *0 *\)", expr)]
+
+
+def test_the_table_of_buckets_that_do_not_answer_has_those_that_never_did():
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    (table,) = (
+        panel
+        for panel in board["panels"]
+        if panel["type"] == "table" and panel["title"] == "Buckets that do not answer"
+    )
+    rows, times = (target["expr"] for target in table["targets"])
+    assert names_in(rows) == {"flashback_bucket_answered"}
+    assert "== 0" in rows
+    assert "flashback_bucket_last_answer_timestamp_seconds" in names_in(times)
 
 
 def test_the_dashboard_can_be_imported_anywhere():

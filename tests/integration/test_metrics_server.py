@@ -97,3 +97,21 @@ async def test_the_server_ends_although_a_scrape_is_under_way(caplog):
         async with asyncio.timeout(GUARD):
             await scrape.ended.wait()
     assert caplog.records == []
+
+
+async def test_a_scrape_too_many_is_refused_until_another_has_ended(monkeypatch):
+    monkeypatch.setattr(server, "_MOST_SCRAPES", 2)
+    async with endless() as (url, scrapes), aiohttp.ClientSession() as session:
+        async with deaf_scraper(url) as first, deaf_scraper(url) as second:
+            await first.readline()
+            await second.readline()
+            async with session.get(f"{url}/metrics") as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+                assert await answer.text() == "2 scrapes are under way already.\n"
+            async with session.head(f"{url}/metrics") as answer:
+                assert answer.status == 200
+            assert len(scrapes) == 2
+        for scrape in scrapes:
+            await scrape.ended.wait()
+        async with deaf_scraper(url) as third:
+            assert await third.readline() == b"HTTP/1.1 200 OK\r\n"

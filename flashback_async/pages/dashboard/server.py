@@ -16,6 +16,7 @@ from aiohttp import web
 from flashback_async import Watch
 from flashback_async.pages.dashboard import guard
 from flashback_async.pages.dashboard.live import Live
+from flashback_async.pages.http_log import HTTP_LOG
 from flashback_async.pages.look import LOOKS, static_text
 
 _HOST = "127.0.0.1"
@@ -46,6 +47,7 @@ class Dashboard:
         self._runner = web.AppRunner(
             self._app(),
             access_log=None,
+            logger=HTTP_LOG,
             handler_cancellation=True,  # a viewer that leaves ends its handler
             shutdown_timeout=_SHUTDOWN,
         )

@@ -24,6 +24,9 @@ class Address(NamedTuple):
         Raises:
             InvalidArgumentError: It names none; the message begins with "listen".
         """
+        if text.startswith("*:"):
+            rule = "must name its host: 0.0.0.0 is every IPv4 address, [::] every IPv6 address"
+            raise InvalidArgumentError(f"listen {rule}; not {text!a}")
         found = _FORM.fullmatch(text)
         if found is None:
             rule = "must be HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"

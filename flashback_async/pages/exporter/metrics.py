@@ -178,8 +178,7 @@ class Scrape:
         if self._detail is Detail.NODE and is_known:
             labels = label_set(bucket_id=bucket_id, ip=node.ip, region=region)
             self._page.add(NODE_UP, labels, node.state == NodeState.ONLINE)
-            latency = node.node.latency_ms
-            self._page.add(NODE_LATENCY, labels, None if latency is None else latency / 1000)
+            self._page.add(NODE_LATENCY, labels, _seconds(node.node.latency_ms))
 
     def _conclude(self) -> Iterator[None]:
         """Add what is about no single bucket."""
@@ -192,3 +191,8 @@ class Scrape:
         for (operation, result), count in sorted(self._facts.requests.items()):
             self._page.add(REQUESTS, label_set(operation=operation, result=result), count)
             yield
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    """Return milliseconds as seconds, without digits that only the division adds."""
+    return None if milliseconds is None else round(milliseconds / 1000, 12)

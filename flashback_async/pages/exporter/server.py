@@ -17,12 +17,17 @@ from flashback_async.pages.exporter.address import Address
 from flashback_async.pages.exporter.exposition import Form
 from flashback_async.pages.exporter.metrics import Scrape
 from flashback_async.pages.exporter.negotiation import accepts_gzip, chosen_form
+from flashback_async.pages.http_log import HTTP_LOG
 
 logger = logging.getLogger("flashback_async")
 
 # Seconds for requests under way when the server ends, and for a scrape in all.
 _GRACE = 0.1
 _MOST = 60.0
+
+# Scrapes under way. Each may hold a whole page in memory, until its reader takes it.
+_MOST_SCRAPES = 10
+_RETRY_AFTER = "10"  # seconds, for a scrape too many
 
 _GZIP = zlib.MAX_WBITS | 16
 _FAST = 1  # the level of compression; the best one makes a scrape a third smaller
@@ -44,7 +49,13 @@ async def serving(address: Address, make_scrape: MakeScrape) -> AsyncIterator[st
     pages = _Pages(make_scrape)
     app = web.Application()
     app.add_routes([web.get("/", pages.index), web.get("/metrics", pages.metrics)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE, handler_cancellation=True)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=HTTP_LOG,
+        shutdown_timeout=_GRACE,
+        handler_cancellation=True,
+    )
     await runner.setup()
     try:
         await _listen(runner, address)
@@ -75,13 +86,17 @@ class _Pages:
 
     def __init__(self, make_scrape: MakeScrape) -> None:
         self._make_scrape = make_scrape
+        self._under_way = 0
 
     async def index(self, _: web.Request) -> web.Response:
         """Answer with a link to the metrics."""
         return web.Response(text=_INDEX, content_type="text/html")
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        """Answer a scrape; one that takes longer than a minute is cut off."""
+        """Answer a scrape, unless too many are under way.
+
+        One that takes longer than a minute to send is cut off.
+        """
         form = chosen_form(request.headers.getall("Accept", []))
         is_packed = accepts_gzip(request.headers.getall("Accept-Encoding", []))
         headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
@@ -89,11 +104,20 @@ class _Pages:
             headers["Content-Encoding"] = "gzip"
         if request.method == "HEAD":
             return web.Response(headers=headers)
-        scrape = self._make_scrape(form)
-        for _ in scrape.slices():
-            await asyncio.sleep(0)
-        blocks = _packed(scrape.blocks()) if is_packed else scrape.blocks()
-        return await _send(request, web.StreamResponse(headers=headers), blocks)
+        if self._under_way >= _MOST_SCRAPES:
+            raise web.HTTPServiceUnavailable(
+                text=f"{_MOST_SCRAPES} scrapes are under way already.\n",
+                headers={"Retry-After": _RETRY_AFTER},
+            )
+        self._under_way += 1
+        try:
+            scrape = self._make_scrape(form)
+            for _ in scrape.slices():
+                await asyncio.sleep(0)
+            blocks = _packed(scrape.blocks()) if is_packed else scrape.blocks()
+            return await _send(request, web.StreamResponse(headers=headers), blocks)
+        finally:
+            self._under_way -= 1
 
 
 async def _send(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from flashback_async import (
     AuthenticationError,
@@ -18,14 +19,24 @@ from flashback_async import (
 
 logger = logging.getLogger("flashback_async")
 
+_SOON = 15.0  # seconds until counters that could not be read are asked for again; then twice that
+
 # Errors with which no later request can succeed.
 _LASTING = (AuthenticationError, ClientClosedError, EventLoopError)
+
+
+class _Failure(NamedTuple):
+    """Why counters could not be read."""
+
+    whose: str
+    error: FlashbackError
 
 
 class Totals:
     """The counters of buckets as they were last reported.
 
-    Counters that cannot be read stay as they were.
+    Counters that cannot be read stay as they were, and are asked for again sooner: after 15 s at
+    first, then after twice as long each time.
 
     Attributes:
         by_bucket: The counters by the id of their bucket.
@@ -47,23 +58,31 @@ class Totals:
             ClientClosedError: The client was closed.
             EventLoopError: The client belongs to another event loop or process.
         """
+        soon = _SOON
         while True:
-            try:
-                await self._ask()
-            except _LASTING:
-                raise
-            except FlashbackError as error:
-                self._warn("", error)
-            await asyncio.sleep(self._every)
+            failure = await self._ask()
+            if failure is None:
+                wait, soon = self._every, _SOON
+            else:
+                wait = min(self._every, soon)
+                soon = 2 * wait
+                _warn(failure, wait)
+            await asyncio.sleep(wait)
 
-    async def _ask(self) -> None:
-        if self._bucket_ids is None:
+    async def _ask(self) -> _Failure | None:
+        """Ask for all counters once; return why some could not be read, if any."""
+        try:
+            if self._bucket_ids is not None:
+                return await self._ask_for(self._bucket_ids)
             listed = await self._client.bucket_stats.list()
-            self.by_bucket = {stats.bucket_id: stats for stats in listed}
-        else:
-            await self._ask_for(self._bucket_ids)
+        except _LASTING:
+            raise
+        except FlashbackError as error:
+            return _Failure("", error)
+        self.by_bucket = {stats.bucket_id: stats for stats in listed}
+        return None
 
-    async def _ask_for(self, bucket_ids: Sequence[str]) -> None:
+    async def _ask_for(self, bucket_ids: Sequence[str]) -> _Failure | None:
         report = await self._client.bucket_stats.get_many(bucket_ids)
         self.by_bucket.update(report.succeeded)
         failed = []
@@ -74,9 +93,11 @@ class Totals:
                 self.by_bucket.pop(bucket_id, None)
             else:
                 failed.append(error)
-        if failed:
-            self._warn(f" of {len(failed)} of {len(report)} buckets", failed[0])
+        if not failed:
+            return None
+        return _Failure(f" of {len(failed)} of {len(report)} buckets", failed[0])
 
-    def _warn(self, whose: str, error: FlashbackError) -> None:
-        text = "exporter: the counters%s could not be read, and are asked for again in %g s: %s: %s"
-        logger.warning(text, whose, self._every, type(error).__name__, error)
+
+def _warn(failure: _Failure, wait: float) -> None:
+    text = "exporter: the counters%s could not be read, and are asked for again in %g s: %s: %s"
+    logger.warning(text, failure.whose, wait, type(failure.error).__name__, failure.error)

@@ -31,6 +31,11 @@ def test_what_is_no_address_is_refused_with_the_rule(text):
         Address.parse(text)
 
 
+def test_a_host_for_all_addresses_must_say_which():
+    with pytest.raises(InvalidArgumentError, match=r"^listen .* 0\.0\.0\.0 .*; not '\*:9464'$"):
+        Address.parse("*:9464")
+
+
 def test_a_port_that_is_too_large_is_refused():
     with pytest.raises(InvalidArgumentError, match="from 0 to 65535, not 65536"):
         Address.parse("a:65536")

@@ -45,6 +45,13 @@ def test_the_nodes_of_a_bucket_are_series_with_their_state_and_latency():
     }
 
 
+def test_a_latency_in_seconds_has_no_more_digits_than_in_milliseconds():
+    scrape = Scrape(facts(bucket("a", node("1", latency_ms=33.3))), Detail.NODE, Form.TEXT)
+    assert list(scrape.slices()) == []
+    text = b"".join(scrape.blocks()).decode()
+    assert re.findall(r"node_latency_seconds\{.*\} (.*)", text) == ["0.0333"]
+
+
 def test_nodes_are_counted_by_region_and_state_and_known_states_are_never_absent():
     nodes = [node("1"), node("2", "DRAINING"), node("3", None), node("4", region=None)]
     found = scraped(facts(bucket("a", *nodes), bucket("b", node())), "region")

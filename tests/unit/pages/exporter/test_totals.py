@@ -1,7 +1,9 @@
 """The poll of the traffic counters, in virtual time."""
 
 import asyncio
+import itertools
 import logging
+import re
 
 import pytest
 
@@ -86,22 +88,38 @@ async def test_named_buckets_are_asked_for_and_those_that_fail_stay_as_they_were
     assert client.asked[1][1] == ["a", "b", "c"]
     assert [record.getMessage() for record in caplog.records] == [
         "exporter: the counters of 1 of 3 buckets could not be read, and are asked for again in "
-        "300 s: ServerError: 503 Service Unavailable"
+        "15 s: ServerError: 503 Service Unavailable"
     ]
 
 
-async def test_a_failure_is_logged_and_the_next_poll_comes_in_its_time(caplog):
-    client = Client([stats("a")], ServerError("503 Service Unavailable"), [stats("a", 3)])
-    totals = Totals(client, None, 300.0)
+async def test_counters_that_could_not_be_read_are_asked_for_again_soon(caplog):
+    broken = ServerError("503 Service Unavailable")
+    client = Client(broken, [stats("a")], broken, [stats("a", 2)])
+    totals, began = Totals(client, None, 300.0), now()
     with caplog.at_level(logging.WARNING, "flashback_async"):
-        await polled(totals, 310)
+        await polled(totals, 16)
         assert totals.by_bucket == {"a": stats("a")}
-        assert len(caplog.records) == 1
-        assert "exporter: the counters could not be read" in caplog.text
-        client.answers.insert(0, [stats("a", 2)])
-        await polled(totals, 310)
-    assert totals.by_bucket == {"a": stats("a", 3)}
-    assert len(caplog.records) == 1
+        assert [record.getMessage() for record in caplog.records] == [
+            "exporter: the counters could not be read, and are asked for again in 15 s: "
+            "ServerError: 503 Service Unavailable"
+        ]
+        await polled(totals, 16)
+    assert totals.by_bucket == {"a": stats("a", 2)}
+    assert [at - began for at, _ in client.asked] == pytest.approx([0, 15, 16, 31])
+
+
+@pytest.mark.parametrize(
+    ("every", "waits"), [(300, [15, 30, 60, 120, 240, 300, 300]), (20, [15, 20, 20]), (5, [5, 5])]
+)
+async def test_a_failure_that_lasts_is_asked_about_and_logged_less_often(every, waits, caplog):
+    broken = ServerError("503 Service Unavailable")
+    client, began = Client(*[broken] * (len(waits) + 1)), now()
+    with caplog.at_level(logging.WARNING, "flashback_async"):
+        await polled(Totals(client, None, float(every)), sum(waits) + 1)
+    asked = [at - began for at, _ in client.asked]
+    assert [b - a for a, b in itertools.pairwise(asked)] == pytest.approx(waits)
+    said = [int(re.search(r"again in (\d+) s", r.getMessage())[1]) for r in caplog.records]
+    assert said[:-1] == waits
 
 
 async def test_a_rejected_token_ends_it():
