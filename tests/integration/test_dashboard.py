@@ -95,7 +95,8 @@ async def test_a_bucket_that_is_deleted_is_no_problem_until_the_account_lists_it
 
 
 async def test_it_says_when_answers_stop_and_when_they_come_again(monkeypatch):
-    monkeypatch.setattr(live, "_PATIENCE", 0.3)
+    monkeypatch.setattr(live, "_PATIENCE", 0.5)
+    monkeypatch.setattr(live, "_IDLE", 0.1)
     async with (
         served(1, 1) as (board, sandbox, session),
         viewer(board, session) as page,
@@ -103,7 +104,7 @@ async def test_it_says_when_answers_stop_and_when_they_come_again(monkeypatch):
         await page.until(lambda page: page.facts["answered"] and not page.facts["silent"])
         sandbox.fail(sandbox.bucket_ids[0], status=400, times=8)
         await page.until(lambda page: page.facts["silent"])
-        assert page.facts["now"] - page.facts["answered"] >= 0.5
+        assert page.facts["now"] - page.facts["answered"] >= 0.6
         # Without a sign of life in between, the page knows that they came again.
         await page.until(lambda page: not page.facts["silent"])
         assert page.facts["now"] - page.facts["answered"] < 2.5
