@@ -317,7 +317,7 @@ function problemRow({ place, record, condition, online, total, troubles, isTotal
     const nodes = record[1];
     for (const [node, name, at] of troubles.slice(0, NODES)) {
       const region = model.regions_[nodes[2 * node + 1]];
-      const where = region === null ? "" : [", ", foreign(region, 40)];
+      const where = region === null ? "" : [", ", foreign(region, 40, { class: "region" })];
       lines.push(make("div", {}, stateOf(lookOf(model.states[nodes[2 * node]])), " ", since(at), " ", foreign(name, 60), where));
     }
     const more = troubles.length - NODES;
@@ -338,8 +338,14 @@ $("problems-more").addEventListener("click", () => {
 
 // Regions.
 
-const NARROW = matchMedia("(max-width: 40rem)");
-NARROW.addEventListener("change", () => model && renderRegions());
+let fitted = ""; // for what columns, regions and width it was seen whether the table fits
+let regionsWidth = 0;
+
+new ResizeObserver(([entry]) => {
+  if (regionsWidth === entry.contentRect.width) return;
+  regionsWidth = entry.contentRect.width;
+  if (model) plan([]);
+}).observe($("regions-panel"));
 
 function renderRegions() {
   const panel = $("regions-panel"), table = panel.querySelector("table");
@@ -351,11 +357,15 @@ function renderRegions() {
   const share = (counts) => (counts.get("ONLINE") ?? 0) / sum(counts);
   const all = [...model.regions].sort(([a, x], [b, y]) => share(x) - share(y) || String(a).localeCompare(String(b)));
   const key = JSON.stringify(words);
-  // As a list if the columns have no room.
-  table.classList.toggle("listed", NARROW.matches || words.length > 4);
   keep(table.tHead, [["head", key, words]], regionHead);
   const body = all.map(([name, counts]) => [JSON.stringify(name), key + JSON.stringify([...counts].sort()), name, counts, words, sum(counts)]);
   keep(table.tBodies[0], body, regionRow);
+  const fits = JSON.stringify([regionsWidth, words, all.map(([name]) => name)]);
+  if (fits === fitted) return;
+  fitted = fits;
+  // As a list if the columns have no room. To measure takes a while, so it is done seldom.
+  table.classList.remove("listed");
+  table.classList.toggle("listed", table.parentElement.scrollWidth > table.parentElement.clientWidth);
 }
 
 function regionHead(words) {
@@ -366,7 +376,7 @@ function regionHead(words) {
 }
 
 function regionRow(name, counts, words, total) {
-  const title = name === null ? make("em", {}, "not reported") : foreign(name, 40);
+  const title = name === null ? make("em", {}, "not reported") : foreign(name, 40, { class: "region" });
   const bar = drawn("svg", { viewBox: `0 -1 ${total} 2`, preserveAspectRatio: "none", "aria-hidden": "true" });
   let at = 0;
   const cells = words.map((word) => {
