@@ -12,6 +12,9 @@ from flashback_async.cli.log import log_lines, stderr_lines
 from flashback_async.cli.options import Options
 from flashback_async.pages.dashboard.server import Dashboard
 
+# Seconds: a watch of all buckets lists them each 300 s, so by then it has left out what is deleted.
+_GONE_AFTER = 660.0
+
 
 def show_dashboard(
     make: Callable[[], FlashbackClient],
@@ -32,8 +35,14 @@ def show_dashboard(
 
     async def work(client: FlashbackClient, ids: list[str] | None) -> None:
         watch = client.status.watch(ids, **settings)
+        board = Dashboard(
+            watch,
+            interval=settings["interval"],
+            port=port,
+            gone_after=_GONE_AFTER if ids is None else 0.0,
+        )
         with stderr_lines() as tell, log_lines(options, tell):
-            async with watch, Dashboard(watch, interval=settings["interval"], port=port) as board:
+            async with watch, board:
                 await output.write(f"{board.url}\n")
                 await board.ended()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -31,10 +31,16 @@ class Estate:
 
     To look at every bucket each time would cost too much. So `look` takes those with changes, and
     a part of the others, because a change that is taken back is never told.
+
+    Args:
+        view: The buckets of the watch.
+        gone_after: The seconds that a bucket may be gone before that is a trouble. A watch of all
+            buckets leaves out one that was deleted as soon as the account does not list it.
     """
 
-    def __init__(self, view: Mapping[str, BucketView]) -> None:
+    def __init__(self, view: Mapping[str, BucketView], gone_after: float = 0.0) -> None:
         self._view = view
+        self._gone_after = timedelta(seconds=gone_after)
         self._round: Iterator[str] = iter(())
         self._touched: set[str] = set(view)
         self._known: set[str] = set()
@@ -52,18 +58,19 @@ class Estate:
     @property
     def gone(self) -> int:
         """How many buckets are watched although they are gone."""
-        return len(self._gone)
+        return sum(map(self._is_due, self._gone.values()))
 
     def troubles(self) -> Mapping[str, Trouble]:
         """Return what is wrong with each bucket as a whole, if something is."""
-        return self._silent | self._unknown | self._gone
+        bucket_ids = self._silent | self._unknown | self._gone
+        return {name: found for name in bucket_ids if (found := self.trouble(name))}
 
     def trouble(self, bucket_id: str) -> Trouble | None:
         """Return what is wrong with a bucket as a whole; None if nothing is."""
-        for troubles in (self._gone, self._unknown, self._silent):
-            if bucket_id in troubles:
-                return troubles[bucket_id]
-        return None
+        gone = self._gone.get(bucket_id)
+        if gone is not None:
+            return gone if self._is_due(gone) else None
+        return self._unknown.get(bucket_id) or self._silent.get(bucket_id)
 
     def note(self, change: Change) -> bool:
         """Record a change; return whether it is news.
@@ -97,6 +104,9 @@ class Estate:
             else:
                 self._see(view)
             yield bucket_id, view
+
+    def _is_due(self, gone: Trouble) -> bool:
+        return datetime.now(UTC) - gone.since >= self._gone_after
 
     def _note_bucket(self, change: Change) -> None:
         bucket_id, at = change.bucket_id, change.at

@@ -22,7 +22,9 @@ async def dashboard(sandbox, *, ids=None, port=0, interval=INTERVAL, **settings)
     settings = {"fall": 1, "rise": 1, "refresh": 1.0} | settings
     async with FlashbackClient(sandbox.token, base_url=sandbox.base_url) as client:
         watch = client.status.watch(ids, interval=interval, **settings)
-        async with watch, Dashboard(watch, interval=interval, port=port) as board:
+        gone_after = 0.0 if ids is not None else 2 * settings["refresh"]
+        board = Dashboard(watch, interval=interval, port=port, gone_after=gone_after)
+        async with watch, board:
             yield board
 
 

@@ -77,6 +77,39 @@ async def test_buckets_that_come_and_go_make_a_new_snapshot():
         assert page.names.count("snapshot") >= 3
 
 
+async def test_a_bucket_that_is_deleted_is_no_problem_until_the_account_lists_it_no_more():
+    settings = {"refresh": 1.5, "fall": 1}
+    async with (
+        served(2, 1, watch=settings) as (board, sandbox, session),
+        viewer(board, session) as page,
+    ):
+        await page.until(lambda page: page.all_asked)
+        first, _ = sandbox.bucket_ids
+        sandbox.remove_bucket(first)
+        conditions = set()
+        while first in page.shown["ids"]:
+            conditions.add(page.record(first)[0])
+            await page.read()
+        assert 3 not in conditions
+        assert page.shown["news"][0][1:3] == ["GONE", first]
+
+
+async def test_it_says_when_answers_stop_and_when_they_come_again(monkeypatch):
+    monkeypatch.setattr(live, "_PATIENCE", 0.5)
+    monkeypatch.setattr(live, "_IDLE", 0.1)
+    async with (
+        served(1, 1) as (board, sandbox, session),
+        viewer(board, session) as page,
+    ):
+        await page.until(lambda page: page.facts["answered"] and not page.facts["silent"])
+        sandbox.fail(sandbox.bucket_ids[0], status=400, times=8)
+        await page.until(lambda page: page.facts["silent"])
+        assert page.facts["now"] - page.facts["answered"] >= 0.6
+        # Without a sign of life in between, the page knows that they came again.
+        await page.until(lambda page: not page.facts["silent"])
+        assert page.facts["now"] - page.facts["answered"] < 2.5
+
+
 async def test_it_is_silent_while_nothing_changes():
     async with (
         served(3, 1) as (board, sandbox, session),
@@ -208,10 +241,27 @@ async def test_every_response_has_the_headers_that_keep_it_here(path):
 async def test_only_this_machine_is_a_host():
     async with served(1, 1) as (board, _, session):
         for path in ("", "events", "bucket/x", "nothing"):
-            for host in ("127.0.0.1", "localhost:1", "LOCALHOST:65535", "[::1]", "[::1]:8080"):
+            for host in (
+                "127.0.0.1",
+                "localhost:1",
+                "LOCALHOST:65535",
+                "localhost:",
+                "[::1]",
+                "[::1]:8080",
+            ):
                 async with session.head(f"{board.url}{path}", headers={"Host": host}) as response:
                     assert response.status in (200, 404), (path, host)
-            for host in ("evil.example", "127.0.0.1.evil.example", "localhost.", "127.0.0.1:x", ""):
+            for host in (
+                "evil.example",
+                "127.0.0.1.evil.example",
+                "localhost.",
+                "127.0.0.1:x",
+                "localhost:\u0661",
+                "localhost :1",
+                "localhost:1\t2",
+                "localhost: 1",
+                "",
+            ):
                 async with session.get(f"{board.url}{path}", headers={"Host": host}) as response:
                     assert response.status == 421, (path, host)
                     assert "ids" not in await response.text()
@@ -250,6 +300,17 @@ async def test_other_sites_cannot_take_its_places_but_may_link_to_it():
             path = "" if mode == "navigate" else "events"
             async with session.head(f"{board.url}{path}", headers=headers) as response:
                 assert response.status == status
+
+
+async def test_another_origin_is_refused_on_every_path():
+    async with served(1, 1) as (board, _, session):
+        own = board.url.rstrip("/")
+        for path in ("", "events", "bucket/x", "nothing"):
+            for origin in ("http://evil.example", "http://localhost:1", "null", f"{own}.evil", ""):
+                async with session.get(board.url + path, headers={"Origin": origin}) as response:
+                    assert response.status == 403, (path, origin)
+            async with session.head(board.url + path, headers={"Origin": own}) as response:
+                assert response.status in (200, 404), path
 
 
 async def test_it_listens_on_the_loopback_interface_only():

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from flashback_async.pages.dashboard import live
 from flashback_async.sandbox import Sandbox
 from tests.browser import browser, needs_browser
 from tests.integration.dashboards import GUARD, dashboard
@@ -242,5 +243,178 @@ async def test_it_shows_how_many_were_asked_while_the_first_polls_go_on():
             told = await page.until("!$('progress').hidden && $('progress').textContent.trim()")
         assert told.endswith("of 40 asked")
         await page.until("$('progress').hidden && facts.asked >= 40")
-        assert "asked every 4 s" in await page.text("#age")
-        assert "last answer" in await page.text("#age")
+        assert await page.text("#age") == "asked every 4 s"
+
+
+async def test_the_age_of_the_last_answer_is_shown_only_if_it_is_true(monkeypatch):
+    monkeypatch.setattr(live, "_PATIENCE", 1.0)
+    monkeypatch.setattr(live, "_IDLE", 0.1)
+    async with opened(1, 1) as (page, sandbox):
+        assert await page.text("#age") == "asked every 0.2 s"
+        sandbox.fail(sandbox.bucket_ids[0], status=400, times=12)
+        told = await page.until("facts.silent && $('age').textContent")
+        assert told.startswith("asked every 0.2 s · last answer ")
+        await page.until("$('age').textContent === 'asked every 0.2 s'")
+
+
+async def see(page, is_seen):
+    """Let the tab be in front of the others, or behind them."""
+    state = json.dumps("visible" if is_seen else "hidden")
+    await page.run(f"""{{
+        Object.defineProperty(document, "visibilityState", {{
+            value: {state}, configurable: true }});
+        Object.defineProperty(document, "hidden", {{
+            value: {json.dumps(not is_seen)}, configurable: true }});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }}""")
+
+
+async def test_a_tab_that_nobody_sees_takes_no_connection_and_is_up_to_date_when_it_is_seen():
+    async with (
+        Sandbox(3, 1, healthy=True) as sandbox,
+        dashboard(sandbox) as board,
+        browser() as page,
+    ):
+        await page.go(board.url)
+        await page.until(ALL_ASKED)
+        viewers = board._live.stream._viewers
+        assert len(viewers) == 1
+        await see(page, False)
+        await see(page, True)  # for less than a while
+        assert await page.run("source.readyState") == 1
+        await page.run("WAIT.hidden = 10")
+        await see(page, False)
+        await page.until("isResting")
+        async with asyncio.timeout(GUARD):
+            while viewers:
+                await asyncio.sleep(0.01)
+        assert await page.run("document.title") == "Paused: Flashback"
+        set_first(sandbox, "OFFLINE")
+        await see(page, True)
+        await page.until("document.querySelector('h1').textContent.startsWith('1 of 3')")
+        assert await page.run("document.title") == "(1) Flashback"
+        assert await page.run("$('alarm').hidden")
+        assert await page.text("#age") == "asked every 0.2 s"
+        assert page.complaints == []
+
+
+async def test_a_bucket_whose_nodes_do_not_come_says_so_and_can_be_asked_for_again():
+    async with opened(3, 1) as (page, sandbox):
+        # As if all connections were taken: no answer comes.
+        await page.run("""{
+            window.really = window.fetch;
+            window.fetch = (_, { signal }) => new Promise((_, fail) =>
+                signal.addEventListener("abort", () => fail(signal.reason)));
+            [WAIT.open, WAIT.answer] = [10, 1_500];
+        }""")
+        first = sandbox.bucket_ids[0]
+        await page.run(f"void show({json.dumps(first)}, canvas)")
+        await page.until("!$('drawer').hidden")
+        assert await page.run("$('drawer-state').textContent") == "Loading…"
+        await page.until("$('drawer').textContent.includes('could not be loaded')")
+        await page.run("window.fetch = window.really; WAIT.answer = 6000")
+        await page.run("document.querySelector('#drawer-body button').click()")
+        ip = json.dumps(sandbox.node_ips(first)[0])
+        await page.until(f"$('drawer-body').textContent.includes({ip})")
+
+
+async def test_long_and_odd_texts_are_cut_and_every_character_has_a_picture():
+    odd = "\u202eevil\x07\u200b\n\U000e0041"
+    shown = r"\u202eevil\x07\u200b\x0a\U000e0041"
+    async with opened(4, 2) as (page, sandbox):
+        first = sandbox.bucket_ids[0]
+        ips = sandbox.node_ips(first)
+        sandbox.set_node(first, ips[0], region="R" * 3_000, version="V" * 3_000)
+        sandbox.set_state(first, ips[0], "S" * 3_000)
+        sandbox.set_node(first, ips[1], region=odd, version=odd)
+        sandbox.set_state(first, ips[1], odd)
+        second, third = sandbox.bucket_ids[1:3]
+        sandbox.set_state(second, sandbox.node_ips(second)[0], "")
+        sandbox.set_node(third, sandbox.node_ips(third)[0], region="")
+        await page.until("model.problems.size === 2 && model.regions.has('')")
+        await page.run(f"show({json.dumps(first)}, canvas)")
+        await page.until("$('drawer-body').textContent.includes('VVV')")
+        for part in ("#problems-table", "#regions-panel", "#news-panel", "#drawer"):
+            text = await page.text(part)
+            assert shown in text, part
+            assert "\u202e" not in text
+            assert max(map(len, text.split())) <= 160, part
+        assert "SSS…" in await page.text("#problems-table")
+        whole = "document.querySelector('#problems-table [title^=SSS]').title.length"
+        assert await page.run(whole) == 3_000
+        assert "(empty)" in await page.text("#problems-table")
+        assert "(empty)" in await page.text("#regions-panel")
+        assert "1 (empty)" in await page.text("#counts")
+        await page.run("hide()")
+        for width in (1_280, 400):
+            await page.resize(width, 900)
+            await everything_fits(page)
+            assert await page.run("document.documentElement.scrollWidth") <= width
+
+
+async def everything_fits(page):
+    """Wait until nothing has to be scrolled sideways."""
+    await page.until("""[...document.querySelectorAll("main .scroll")]
+        .every((box) => box.scrollWidth <= box.clientWidth)""")
+
+
+async def test_an_id_of_any_text_is_cut_on_the_page_but_asked_for_as_it_is():
+    async with Sandbox(1, 1) as sandbox, browser() as page:
+        odd = "é" + "x" * 250 + "?#"
+        async with dashboard(sandbox, ids=[odd]) as board:
+            await page.go(board.url)
+            await page.until("model?.problems.size === 1")
+            await page.run("document.querySelector('#problems-table button').click()")
+            await page.until("$('drawer-body').textContent.includes('Last changes')")
+            title = await page.text("#drawer-title")
+            assert title.startswith("éxxx")
+            assert len(title) <= 120
+
+
+@pytest.mark.parametrize("width", [1_280, 400])
+async def test_no_table_is_cut_and_no_region_is_broken(width):
+    async with opened(40, 3, healthy=False) as (page, sandbox):
+        await page.resize(width, 900)
+        first = sandbox.bucket_ids[0]
+        ip = sandbox.node_ips(first)[0]
+        sandbox.set_node(first, ip, region="ap-southeast-1")
+        for state in ("OFFLINE", "DISCONNECTED", "DRAINING"):
+            sandbox.set_state(first, ip, state)
+            await page.until(f"$('news-panel').textContent.includes({json.dumps(state)})")
+        await page.until("model.regions.has('ap-southeast-1')")
+        await everything_fits(page)
+        lines = await page.run("""[...document.querySelectorAll(".regions tbody th bdi")]
+            .map((name) => name.getClientRects().length + name.offsetHeight)""")
+        assert len(set(lines)) == 1
+        assert "DRAINING" in await page.text("#regions-panel")
+        assert first in await page.text("#news-panel")
+        cut = """[...document.querySelectorAll("#news-panel .plain")]
+            .filter((id) => id.scrollWidth > id.clientWidth).length"""
+        assert await page.run(cut) == 0
+
+
+async def test_buckets_without_a_node_are_told_in_the_same_words_everywhere():
+    async with opened(3, 0) as (page, _):
+        assert await page.text("h1") == "3 buckets without a node"
+        panel = await page.text("#problems-intro")
+        assert panel == "Every bucket answers, but none has a node."
+    async with opened(3, 1) as (page, _):
+        # The last node of a bucket is gone.
+        await page.run("plan(apply({ buckets: [[0, [0, []]]], news: [], v: model.v + 1 }))")
+        await page.until("$('summary').textContent.includes('; 1 has no node')")
+        assert await page.text("h1") == "Every node of 2 buckets is ONLINE; 1 has no node"
+        assert (await page.text("#problems-intro")).endswith("ONLINE. 1 bucket has no node.")
+
+
+async def test_while_the_api_is_down_no_number_says_that_all_nodes_are():
+    async with opened(6, 2, watch={"unknown_after": 1}) as (page, sandbox):
+        assert "12 of 12" in (await page.text("#figures")).replace("\n", " ")
+        for bucket_id in sandbox.bucket_ids:
+            sandbox.fail(bucket_id, status=400, times=1_000)
+        await page.until("model.conditions[2] === 6")
+        await page.until("$('summary').textContent.startsWith('None of 6')")
+        figures = await page.text("#figures")
+        assert "unknown of 12" in figures.replace("\n", " ")
+        problems = await page.text("#problems-table")
+        assert problems.count("BadRequestError") == 1
+        assert problems.count("for the same reason") == 5

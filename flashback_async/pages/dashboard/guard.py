@@ -14,7 +14,7 @@ from aiohttp import web
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # With any port: the other end of an SSH tunnel may have another one.
-_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{0,5})?", re.IGNORECASE | re.ASCII)
 _CLOSED = "default-src 'none'; frame-ancestors 'none'"
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -35,10 +35,19 @@ async def refuse_strangers(request: web.Request, handler: Handler) -> web.Stream
     if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
         raise web.HTTPMisdirectedRequest(text="Ask for 127.0.0.1 or localhost.\n")
     # Another site could not read the answer, but could take the places of the viewers.
+    # Its browser may tell of it by either header.
+    if any(not _is_own(origin, hosts[0]) for origin in request.headers.getall("Origin", [])):
+        raise web.HTTPForbidden(text="This is not for other sites.\n")
     is_embedded = request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
     if is_embedded and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
         raise web.HTTPForbidden(text="This is not for other sites.\n")
     return await handler(request)
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Return whether a page of this address made the request; a host may end with a colon."""
+    scheme, _, site = origin.lower().partition("://")
+    return scheme in ("http", "https") and site == host.lower().removesuffix(":")
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:

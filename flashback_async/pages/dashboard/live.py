@@ -17,6 +17,7 @@ _IDLE, _BUSY = 1.0, 0.25  # seconds between two looks: without changes, and afte
 _TURN = 100  # changes, or buckets, that are taken before others have their turn
 _QUIET = 15.0  # seconds until a sign of life
 _LATE = 1.0  # seconds behind, from which on it matters
+_PATIENCE = 15.0  # seconds beyond the interval, after which answers have stopped
 _RETRY = b"retry: 1000\n"  # milliseconds until a viewer that lost the connection is back
 _FAREWELL = 0.3  # seconds for the last event
 
@@ -37,16 +38,18 @@ class Live:
         Why the watch has ended.
     """
 
-    def __init__(self, watch: Watch, interval: float, most_viewers: int) -> None:
+    def __init__(
+        self, watch: Watch, interval: float, most_viewers: int, gone_after: float = 0.0
+    ) -> None:
         self.stream = Stream(self._snapshot, most_viewers)
         self._watch = watch
         self._interval = interval
-        self._estate = Estate(watch.view)
+        self._estate = Estate(watch.view, gone_after)
         self._picture = Picture()
         self._histories = Histories()
         self._encoded: tuple[int, bytes] = (-1, b"")  # a version, and its snapshot
         self._answers = 0
-        self._answered_at: float | None = None
+        self._answered_at: float | None = None  # on the monotonic clock
         self._said: tuple[object, ...] = ()
         self._said_at = 0.0
 
@@ -109,9 +112,10 @@ class Live:
         """Send what has changed, or else a sign of life if one is due."""
         stats = self._watch.stats
         if stats.asked - stats.failed > self._answers:
-            self._answers, self._answered_at = stats.asked - stats.failed, time.time()
+            self._answers, self._answered_at = stats.asked - stats.failed, time.monotonic()
         now = time.monotonic()
-        said = (stats.buckets, min(stats.asked, stats.buckets), stats.lag > _LATE)
+        asked = min(stats.asked, stats.buckets)
+        said = (stats.buckets, asked, stats.lag > _LATE, self._answers > 0, self._is_silent)
         if self._picture.has_changed:
             delta = self._picture.delta()
             whole = None if delta is None else event("delta", delta) + self._facts()
@@ -122,6 +126,13 @@ class Live:
             return
         self._said, self._said_at = said, now
 
+    @property
+    def _is_silent(self) -> bool:
+        """Whether answers have stopped to come."""
+        if self._answered_at is None:
+            return False
+        return time.monotonic() - self._answered_at > self._interval + _PATIENCE
+
     def _snapshot(self) -> bytes:
         """Return the events of a viewer that knows nothing yet."""
         version, encoded = self._encoded
@@ -131,15 +142,23 @@ class Live:
         return encoded + self._facts()
 
     def _facts(self) -> bytes:
-        """Return the event with how the watch is doing; its times are seconds since 1970."""
-        stats = self._watch.stats
+        """Return the event with how the watch is doing; its times are seconds since 1970.
+
+        The last answer is that of this moment. Only while the watch is silent does it stay the
+        last one until the next event.
+        """
+        stats, now = self._watch.stats, time.time()
+        answered = None
+        if self._answered_at is not None:
+            answered = round(now - (time.monotonic() - self._answered_at), 1)
         facts = {
-            "now": round(time.time(), 1),
+            "now": round(now, 1),
             "interval": self._interval,
             "buckets": stats.buckets,
             "asked": stats.asked,
             "failed": stats.failed,
             "lag": round(stats.lag, 1),
-            "answered": self._answered_at and round(self._answered_at, 1),
+            "answered": answered,
+            "silent": self._is_silent,
         }
         return event("facts", json.dumps(facts))

@@ -38,10 +38,14 @@ class Dashboard:
         interval: The seconds between two polls of a bucket that the watch was made with; the page
             shows them.
         port: The port to listen on; 0 takes a free one.
+        gone_after: The seconds that a bucket may be gone before that is a problem. With a watch
+            of all buckets, it should outlast the time until it lists them again.
     """
 
-    def __init__(self, watch: Watch, *, interval: float, port: int = 0) -> None:
-        self._live = Live(watch, interval, _MOST_VIEWERS)
+    def __init__(
+        self, watch: Watch, *, interval: float, port: int = 0, gone_after: float = 0.0
+    ) -> None:
+        self._live = Live(watch, interval, _MOST_VIEWERS, gone_after)
         self._port = port
         self._following: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(

@@ -18,6 +18,12 @@ const NODES = 6; // nodes that a problem names
 const NEWS = 10;
 const SILENCE = 45_000; // ms without a sign of life, after which the connection counts as lost
 const AGAIN = 5_000; // ms until the next attempt, if the browser makes none
+const LONGEST = 120; // characters of a text from the API, as far as the page shows it
+const WAIT = {
+  hidden: 10_000, // ms until a tab that nobody sees gives its connection back
+  open: 300, // ms until the drawer opens, whether the nodes are there or not
+  answer: 6_000, // ms for the nodes of a bucket
+};
 
 // Texts.
 
@@ -32,6 +38,29 @@ function span(seconds) {
     if (whole >= size) return `${Math.floor(whole / size)} ${unit}`;
   }
   return `${whole} s`;
+}
+
+const escaped = (c) => {
+  const code = c.codePointAt(0), [mark, size] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+  return `\\${mark}${code.toString(16).padStart(size, "0")}`;
+};
+
+// Text that the API sent: every character has a picture, and none turns the text around it.
+const printable = (text) => text.replace(/(?! )[\p{C}\p{Z}]/gu, escaped);
+
+function shortened(text, most = LONGEST) {
+  if (!text.trim()) return "(empty)";
+  const start = [...text.slice(0, 2 * most + 2)], all = [...printable(start.slice(0, most + 1).join(""))];
+  return all.length <= most ? all.join("") : `${all.slice(0, most - 1).join("")}…`;
+}
+
+// What a text from the API is besides what the page shows of it; null if that is all.
+function fullOf(text, most = LONGEST) {
+  return shortened(text, most) === text ? null : printable(text.slice(0, 4_000));
+}
+
+function foreign(text, most = LONGEST, attributes = {}) {
+  return make("bdi", { ...attributes, title: fullOf(text, most) }, shortened(text, most));
 }
 
 function make(name, attributes, ...children) {
@@ -57,7 +86,7 @@ function setText(element, text) {
 function stateOf(look, n = null) {
   const words = n === null ? ` ${look.word}` : ` ${count(n)} ${look.word}`;
   const glyph = make("i", { "aria-hidden": "true" }, look.glyph);
-  return make("span", { class: `state s-${look.css}` }, glyph, make("bdi", {}, words));
+  return make("span", { class: `state s-${look.css}${words.length > 30 ? " long" : ""}`, title: look.full ?? null }, glyph, make("bdi", {}, words));
 }
 
 // A length of time that goes on; `tick` keeps it up to date.
@@ -67,7 +96,7 @@ function since(seconds) {
 }
 
 function bucketButton(id) {
-  return make("button", { type: "button", class: "plain", onclick: (e) => show(id, e.currentTarget, e.clientX > window.innerWidth / 2) }, make("bdi", {}, id));
+  return make("button", { type: "button", class: "plain", onclick: (e) => show(id, e.currentTarget, e.clientX > window.innerWidth / 2) }, foreign(id));
 }
 
 // Give an element one child for each key, keeping those whose content is the same.
@@ -115,12 +144,15 @@ function newModel(snapshot) {
     conditions: [0, 0, 0, 0],
     well: 0,
     down: 0,
+    empty: 0, // without a node
   };
   for (let place = 0; place < size; place++) include(found, place, 1);
   return found;
 }
 
-const lookOf = (state) => (state === null ? NONE : STATES.get(state) ?? { ...OTHER, word: state });
+const wordOf = (state) => (state === null ? NONE.word : shortened(state, 40));
+const lookOf = (state) =>
+  state === null ? NONE : STATES.get(state) ?? { ...OTHER, word: wordOf(state), full: fullOf(state, 40) };
 
 function lookAt(of, record) {
   const [condition, nodes] = record;
@@ -153,6 +185,7 @@ function include(of, place, sign) {
     add(of.regions.get(region), word, sign);
     if (!of.regions.get(region).size) of.regions.delete(region);
   }
+  if (condition === ANSWERED && !nodes.length) of.empty += sign;
   if (condition === ANSWERED && nodes.length) {
     if (look === ONLINE) of.well += sign;
     else if (!online) of.down += sign;
@@ -198,7 +231,12 @@ function problemOf(place) {
 function worstProblems() {
   const all = [...model.problems].map(problemOf);
   const rank = (problem) => (problem.isTotal ? 0 : problem.condition === IS_UNKNOWN ? 2 : 1);
-  return all.sort((a, b) => rank(a) - rank(b) || b.latest - a.latest || a.place - b.place);
+  const why = ({ condition, record }) => (condition === IS_UNKNOWN ? record[4] ?? "" : "").replace(/, request id '[^']*'$/, "");
+  all.sort((a, b) =>
+    rank(a) - rank(b) || why(a).localeCompare(why(b)) || b.latest - a.latest || a.place - b.place);
+  // When the API is down, all say the same.
+  all.forEach((problem, n) => (problem.isRepeat = n > 0 && why(problem) !== "" && why(problem) === why(all[n - 1])));
+  return all;
 }
 
 // The top of the page.
@@ -216,20 +254,25 @@ function renderTop() {
     look = RANKED[Math.min(...[...model.problems].map((place) => model.looks[place].rank))];
   } else if (unknown) [text, look] = [`${count(unknown)} of ${plural(total, "bucket")} cannot be asked`, UNKNOWN];
   else if (unasked) [text, look] = ["No problems so far", NONE];
-  else if (model.nodes.size) [text, look] = [`Every node of ${plural(total, "bucket")} is ONLINE`, ONLINE];
+  else if (model.nodes.size) {
+    const others = model.empty ? `; ${count(model.empty)} ${model.empty === 1 ? "has" : "have"} no node` : "";
+    [text, look] = [`Every node of ${plural(total - model.empty, "bucket")} is ONLINE${others}`, ONLINE];
+  }
   else [text, look] = [`${plural(total, "bucket")} without a node`, NONE];
   setText($("summary"), text);
   $("headline").className = `headline s-${look.css}`;
-  const counts = orderedStates(model.nodes).map(([word, n]) => [word ?? "", String(n), lookOfWord(word), n]);
+  const counts = orderedStates(model.nodes).map(([word, n]) => [JSON.stringify(word), String(n), lookOfWord(word), n]);
   keep($("counts"), counts, (l, n) => stateOf(l, n));
   const online = model.nodes.get("ONLINE") ?? 0;
-  const nodes = [...model.nodes.values()].reduce((a, b) => a + b, 0);
+  const nodes = [...model.nodes.values()].reduce((a, b) => a + b, 0), old = model.nodes.get(OLD) ?? 0;
+  const known = (n, isKnown) => (isKnown ? count(n) : "unknown");
+  const ofNodes = old && old < nodes ? ` of ${count(nodes)}, ${count(old)} unknown` : ` of ${count(nodes)}`;
   const figures = [
     ["Buckets", count(total)],
-    ["Every node ONLINE", count(model.well)],
-    ["No node ONLINE", count(model.down)],
+    ["Every node ONLINE", known(model.well, !total || unknown < total)],
+    ["No node ONLINE", known(model.down, !total || unknown < total)],
     ["UNKNOWN", count(unknown)],
-    ["Nodes ONLINE", count(online), ` of ${count(nodes)}`],
+    ["Nodes ONLINE", known(online, !old || old < nodes), ofNodes],
   ];
   if (model.conditions[IS_GONE]) figures.splice(4, 0, ["GONE", count(model.conditions[IS_GONE])]);
   keep($("figures"), figures.map(([name, n, of = ""]) => [name, n + of, name, n, of]), (name, n, of) =>
@@ -249,7 +292,9 @@ function renderProblems() {
   const all = worstProblems();
   const shown = all.slice(0, rows);
   const unasked = model.conditions[UNASKED];
-  const calm = unasked || !model.ids.length ? "Nothing so far." : "Every bucket answers, and every node is ONLINE.";
+  const empty = model.empty ? ` ${plural(model.empty, "bucket")} ${model.empty === 1 ? "has" : "have"} no node.` : "";
+  const every = model.nodes.size ? `Every bucket answers, and every node is ONLINE.${empty}` : "Every bucket answers, but none has a node.";
+  const calm = unasked || !model.ids.length ? "Nothing so far." : every;
   const unknown = model.conditions[IS_UNKNOWN], broken = all.length - unknown;
   const titles = [broken && `${plural(broken, "bucket")} with a problem`, unknown && `${count(unknown)} UNKNOWN`];
   setText($("problems"), titles.filter(Boolean).join(", ") || "No problems");
@@ -257,23 +302,23 @@ function renderProblems() {
   setText($("problems-intro"), all.length ? `Buckets without a node ONLINE come first, then the latest problem.${last}` : calm);
   $("problems-table").hidden = !all.length;
   const body = $("problems-table").tBodies[0];
-  keep(body, shown.map((p) => [model.ids[p.place], JSON.stringify(p.record), p]), problemRow);
+  keep(body, shown.map((p) => [model.ids[p.place], JSON.stringify(p.record) + p.isRepeat, p]), problemRow);
   const left = all.length - shown.length;
   $("problems-more").hidden = !left;
   setText($("problems-more"), `Show ${count(Math.min(left, 5 * ROWS))} more of ${count(left)}`);
 }
 
-function problemRow({ place, record, condition, online, total, troubles, isTotal }) {
+function problemRow({ place, record, condition, online, total, troubles, isTotal, isRepeat }) {
   const lines = [];
   if (condition !== ANSWERED) {
     const [, , , at, why] = record;
-    lines.push(make("div", {}, stateOf(condition === IS_GONE ? GONE : UNKNOWN), " ", since(at), why ? make("bdi", { class: "muted" }, ` ${why}`) : ""));
+    lines.push(make("div", {}, stateOf(condition === IS_GONE ? GONE : UNKNOWN), " ", since(at), why ? make("span", { class: "muted" }, " ", isRepeat ? "for the same reason" : foreign(why)) : ""));
   } else {
     const nodes = record[1];
     for (const [node, name, at] of troubles.slice(0, NODES)) {
       const region = model.regions_[nodes[2 * node + 1]];
-      const where = region === null ? "" : make("bdi", {}, `, ${region}`);
-      lines.push(make("div", {}, stateOf(lookOf(model.states[nodes[2 * node]])), " ", since(at), " ", make("bdi", {}, name), where));
+      const where = region === null ? "" : [", ", foreign(region, 40, { class: "region" })];
+      lines.push(make("div", {}, stateOf(lookOf(model.states[nodes[2 * node]])), " ", since(at), " ", foreign(name, 60), where));
     }
     const more = troubles.length - NODES;
     if (more > 0) lines.push(make("div", { class: "muted" }, `and ${count(more)} more`));
@@ -293,6 +338,15 @@ $("problems-more").addEventListener("click", () => {
 
 // Regions.
 
+let fitted = ""; // for what columns, regions and width it was seen whether the table fits
+let regionsWidth = 0;
+
+new ResizeObserver(([entry]) => {
+  if (regionsWidth === entry.contentRect.width) return;
+  regionsWidth = entry.contentRect.width;
+  if (model) plan([]);
+}).observe($("regions-panel"));
+
 function renderRegions() {
   const panel = $("regions-panel"), table = panel.querySelector("table");
   panel.hidden = !model.regions.size;
@@ -304,37 +358,45 @@ function renderRegions() {
   const all = [...model.regions].sort(([a, x], [b, y]) => share(x) - share(y) || String(a).localeCompare(String(b)));
   const key = JSON.stringify(words);
   keep(table.tHead, [["head", key, words]], regionHead);
-  const body = all.map(([name, counts]) => [String(name), key + JSON.stringify([...counts].sort()), name, counts, words, sum(counts)]);
+  const body = all.map(([name, counts]) => [JSON.stringify(name), key + JSON.stringify([...counts].sort()), name, counts, words, sum(counts)]);
   keep(table.tBodies[0], body, regionRow);
+  const fits = JSON.stringify([regionsWidth, words, all.map(([name]) => name)]);
+  if (fits === fitted) return;
+  fitted = fits;
+  // As a list if the columns have no room. To measure takes a while, so it is done seldom.
+  table.classList.remove("listed");
+  table.classList.toggle("listed", table.parentElement.scrollWidth > table.parentElement.clientWidth);
 }
 
 function regionHead(words) {
-  const states = words.map((word) => make("th", { scope: "col", class: "n" }, stateOf(lookOfWord(word))));
-  return make("tr", {}, make("th", { scope: "col" }, "Region"), make("th", { scope: "col", class: "n" }, "Nodes"), states,
-    make("th", { scope: "col" }, make("span", { class: "hidden" }, "Share of each state")));
+  const head = (css, ...children) => make("th", { scope: "col", role: "columnheader", class: css }, ...children);
+  const states = words.map((word) => head("n", stateOf(lookOfWord(word))));
+  return make("tr", { role: "row" }, head(null, "Region"), head("n", "Nodes"), states,
+    head(null, make("span", { class: "hidden" }, "Share of each state")));
 }
 
 function regionRow(name, counts, words, total) {
-  const title = name === null ? make("em", {}, "not reported") : make("bdi", {}, name);
+  const title = name === null ? make("em", {}, "not reported") : foreign(name, 40, { class: "region" });
   const bar = drawn("svg", { viewBox: `0 -1 ${total} 2`, preserveAspectRatio: "none", "aria-hidden": "true" });
   let at = 0;
   const cells = words.map((word) => {
     const n = counts.get(word) ?? 0;
     if (n) bar.append(drawn("path", { d: `M${at} 0h${n}`, class: `s-${lookOfWord(word).css}` }));
     at += n;
-    return make("td", { class: n ? "n" : "n muted" }, count(n));
+    return make("td", { role: "cell", class: n ? "n" : "n muted", "data-of": lookOfWord(word).word }, count(n));
   });
-  return make("tr", {}, make("th", { scope: "row" }, title), make("td", { class: "n" }, count(total)), cells,
-    make("td", { class: "share" }, bar));
+  // In a list these are blocks, which would be no table without roles.
+  return make("tr", { role: "row" }, make("th", { scope: "row", role: "rowheader" }, title),
+    make("td", { role: "cell", class: "n", "data-of": total === 1 ? "node" : "nodes" }, count(total)), cells,
+    make("td", { role: "cell", class: "share" }, bar));
 }
 
 // Last changes.
 
 function changeOf(kind, before, after) {
-  const name = (state) => (state === null ? "not reported" : state);
-  if (kind === "APPEARED") return [lookOf(after), `appeared, ${name(after)}`];
-  if (kind === "STATE") return [lookOf(after), `${name(before)} → ${name(after)}`];
-  if (kind === "GONE") return [GONE, before === null ? "gone" : `${name(before)} → gone`];
+  if (kind === "APPEARED") return [lookOf(after), `appeared, ${wordOf(after)}`];
+  if (kind === "STATE") return [lookOf(after), `${wordOf(before)} → ${wordOf(after)}`];
+  if (kind === "GONE") return [GONE, before === null ? "gone" : `${wordOf(before)} → gone`];
   return kind === "UNKNOWN" ? [UNKNOWN, "UNKNOWN"] : [ONLINE, "answers again"];
 }
 
@@ -348,9 +410,10 @@ function renderNews() {
   });
   keep($("news-panel").querySelector("tbody"), items, ([at, kind, id, ip, before, after]) => {
     const [look, word] = changeOf(kind, before, after);
-    const bucket = model.places.has(id) ? bucketButton(id) : make("bdi", { class: "id" }, id);
-    return make("tr", {}, make("td", {}, clock(at)), make("td", {}, stateOf({ ...look, word })),
-      make("td", {}, make("bdi", {}, ip ?? "")), make("td", { class: "id" }, bucket));
+    const bucket = model.places.has(id) ? bucketButton(id) : foreign(id);
+    return make("tr", { role: "row" }, make("td", { role: "cell" }, clock(at)),
+      make("td", { role: "cell" }, make("div", {}, stateOf({ ...look, word })), make("div", { class: "id" }, bucket)),
+      make("td", { role: "cell" }, ip === null ? "" : foreign(ip, 60)));
   });
 }
 
@@ -410,11 +473,36 @@ function drawCell(place) {
   pen.drawImage(sprite, x, y);
 }
 
+// Draw every cell with one look: a row of them is drawn once, and then copied as a whole.
+function drawRows(look) {
+  const { pitch, columns, ratio } = grid, sprite = spriteOf(look), total = model.ids.length;
+  const row = document.createElement("canvas");
+  [row.width, row.height] = [canvas.width, sprite.height];
+  const brush = row.getContext("2d"), from = (column) => Math.round(column * pitch * ratio);
+  for (let column = 0; column < columns; column++) brush.drawImage(sprite, from(column), 0);
+  for (let at = 0; at < total; at += columns) {
+    const width = Math.min(from(Math.min(columns, total - at) - 1) + sprite.width, row.width);
+    pen.drawImage(row, 0, 0, width, row.height, 0, from(at / columns), width, row.height);
+  }
+}
+
+function mostFrequentLook() {
+  const numbers = new Map();
+  for (const look of model.looks) numbers.set(look.shape, [(numbers.get(look.shape)?.[0] ?? 0) + 1, look]);
+  return [...numbers.values()].reduce((a, b) => (b[0] > a[0] ? b : a))[1];
+}
+
 function drawAll() {
   performance.clearMeasures("draw");
   const began = performance.now();
   pen.clearRect(0, 0, canvas.width, canvas.height);
-  for (let place = 0; place < model.ids.length; place++) drawCell(place);
+  if (model.ids.length) {
+    const common = mostFrequentLook();
+    drawRows(common);
+    for (let place = 0; place < model.ids.length; place++) {
+      if (model.looks[place].shape !== common.shape) drawCell(place);
+    }
+  }
   performance.measure("draw", { start: began, end: performance.now() });
   moveCursor(cursor, false);
   renderLegend();
@@ -440,7 +528,7 @@ function describe(place) {
   for (let n = 0; n < nodes.length; n += 2) add(states, model.states[nodes[n]], 1);
   const told = orderedStates(states).map(([word, n]) => `${count(n)} ${lookOf(word).word}`).join(", ");
   const whole = condition === ANSWERED ? "" : `${lookAt(model, record).word}${told ? "; last seen: " : ""}`;
-  return `${model.ids[place]}: ${whole}${told || (condition === ANSWERED ? "no nodes" : "")}`;
+  return `${shortened(model.ids[place])}: ${whole}${told || (condition === ANSWERED ? "no nodes" : "")}`;
 }
 
 function moveCursor(place, isTold = true) {
@@ -528,32 +616,52 @@ let shown = null, opener = null, asked = 0;
 
 async function show(id, from, isLeft = false, takesFocus = true) {
   const drawer = $("drawer");
-  if (takesFocus) [opener] = [from];
-  shown = id;
+  if (takesFocus) opener = from;
   drawer.classList.toggle("left", isLeft);
-  setText($("drawer-title"), id);
+  setText($("drawer-title"), shortened(id));
+  $("drawer-title").title = fullOf(id) ?? "";
   if (model.places.has(id)) moveCursor(model.places.get(id), false);
+  if (shown !== id) {
+    // Its nodes are hidden, so that the size of the drawer stays the same for a moment.
+    drawer.setAttribute("aria-busy", "true");
+    setText($("drawer-state"), "Loading…");
+  }
+  shown = id;
+  let isOpen = false;
+  const open = () => {
+    if (shown !== id || isOpen) return;
+    drawer.hidden = false;
+    if (takesFocus) drawer.focus();
+    isOpen = true;
+  };
+  setTimeout(open, WAIT.open);
   await refresh();
-  if (shown !== id) return;
-  drawer.hidden = false;
-  if (takesFocus) drawer.focus();
+  open();
 }
 
 async function refresh() {
   const id = shown, turn = ++asked;
   let found = null, problem = "";
   try {
-    const answer = await fetch(`bucket/${encodeURIComponent(id)}`);
+    const answer = await fetch(`bucket/${encodeURIComponent(id)}`, { signal: AbortSignal.timeout(WAIT.answer) });
     if (answer.ok) found = await answer.json();
     else problem = answer.status === 404 ? "This bucket is not watched any more." : `The dashboard answered ${answer.status}.`;
-  } catch {
-    problem = "The dashboard does not answer.";
+  } catch (error) {
+    const isLate = error.name === "TimeoutError";
+    problem = `The nodes could not be loaded: the dashboard ${isLate ? `has not answered for ${span(WAIT.answer / 1000)}` : "does not answer"}.`;
+    if (isLate) problem += " A browser allows six connections; each visible tab of this page takes one.";
   }
   if (turn !== asked || shown !== id) return;
+  $("drawer").removeAttribute("aria-busy");
   if (found) fill(found);
   else {
+    const again = make("button", { type: "button", onclick: () => {
+      setText($("drawer-state"), "Loading…");
+      $("drawer").focus();
+      refresh();
+    } }, "Try again");
     setText($("drawer-state"), problem);
-    $("drawer-body").replaceChildren();
+    $("drawer-body").replaceChildren(again);
   }
 }
 
@@ -567,9 +675,9 @@ function fill(found) {
   }
   if (found.asked_at) state.append("Asked ", since(secondsOf(found.asked_at)), " ago.");
   else state.append("Not asked yet.");
-  if (found.error) state.append(" ", make("bdi", {}, found.error));
+  if (found.error) state.append(" ", foreign(found.error, 160));
   const heads = (names) => make("thead", {}, make("tr", {}, names.map((name) => make("th", { scope: "col" }, name))));
-  const text = (value) => make("bdi", {}, value ?? "–");
+  const text = (value) => (value === null ? "–" : foreign(value, 60));
   const nodes = found.nodes.map((node) => make("tr", {},
     make("td", {}, stateOf(lookOf(node.state))), make("td", {}, text(node.ip)), make("td", {}, since(secondsOf(node.since))),
     make("td", {}, text(node.region)), make("td", { class: "n" }, node.latency_ms === null ? "–" : `${count(node.latency_ms)} ms`),
@@ -578,7 +686,7 @@ function fill(found) {
     const [look, word] = changeOf(change.kind, change.before, change.after);
     const at = secondsOf(change.at);
     return make("tr", {}, make("td", { title: new Date(at * 1000).toLocaleString() }, clock(at)),
-      make("td", {}, stateOf({ ...look, word })), make("td", {}, make("bdi", {}, change.ip ?? change.error ?? "")),
+      make("td", {}, stateOf({ ...look, word })), make("td", {}, text(change.ip ?? change.error ?? null)),
       make("td", { class: "muted" }, change.since ? `after ${span(at - secondsOf(change.since))}` : ""));
   });
   const table = (head, body, nothing) =>
@@ -607,13 +715,15 @@ document.addEventListener("keydown", (event) => {
 
 let heard = 0; // when the last event came, in ms
 let lostAt = null, ending = null, problem = "";
+let isResting = false; // nobody sees the page, and it has no connection
+let isWaking = false; // somebody sees it again, and it has heard nothing yet
 
 function tick() {
   const moment = now();
   for (const element of document.querySelectorAll("time[data-since]")) {
     setText(element, span(moment - Number(element.dataset.since)));
   }
-  if (heard && lostAt === null && Date.now() - heard > SILENCE) {
+  if (heard && lostAt === null && !isResting && Date.now() - heard > SILENCE) {
     lose("");
     connect();
   }
@@ -621,9 +731,9 @@ function tick() {
 }
 
 function renderConnection() {
-  const isLost = lostAt !== null || ending !== null;
+  const isLost = !isResting && (lostAt !== null || ending !== null);
   document.body.classList.toggle("lost", isLost);
-  $("pulse").classList.toggle("off", isLost || !facts);
+  $("pulse").classList.toggle("off", isLost || isResting || isWaking || !facts);
   const alarm = $("alarm");
   alarm.hidden = !isLost;
   if (ending !== null) setText(alarm, `The watch has ended at ${clock(ending.at)}: ${ending.message}. What is shown is from then.`);
@@ -632,11 +742,14 @@ function renderConnection() {
     setText(alarm, `${problem || "The connection is lost"} since ${clock(lostAt)}.${old} Trying again.`);
   }
   if (isLost) setText($("age"), `no news for ${span(now() - (ending?.at ?? lostAt))}`);
+  else if (isResting) setText($("age"), "paused");
+  else if (isWaking) setText($("age"), "Connecting");
   else if (facts) {
-    const age = facts.answered === null ? null : now() - facts.answered;
-    const answer = age === null ? "no answer yet" : `last answer ${span(age)} ago`;
+    // While answers come, the time of the last one is not sent. So only a silence has an age.
+    const age = facts.silent ? now() - facts.answered : null;
+    const answer = facts.answered === null ? " · no answer yet" : age === null ? "" : ` · last answer ${span(age)} ago`;
     const lag = facts.lag > 1 ? ` · ${span(facts.lag)} behind` : "";
-    setText($("age"), `asked every ${count(facts.interval)} s · ${answer}${lag}`);
+    setText($("age"), `asked every ${count(facts.interval)} s${answer}${lag}`);
     $("pulse").classList.toggle("late", age !== null && age > 30 + 2 * facts.interval);
     const isYoung = facts.buckets > 0 && facts.asked < facts.buckets;
     $("progress").hidden = !isYoung;
@@ -647,7 +760,7 @@ function renderConnection() {
     }
   }
   const bad = model?.problems.size ?? 0;
-  document.title = `${ending !== null ? "Ended: " : isLost ? "Lost: " : bad ? `(${count(bad)}) ` : ""}Flashback`;
+  document.title = `${isResting ? "Paused: " : ending !== null ? "Ended: " : isLost ? "Lost: " : bad ? `(${count(bad)}) ` : ""}Flashback`;
 }
 
 let changed = new Set(), isWhole = false, isPlanned = false;
@@ -689,10 +802,11 @@ let source = null, retrying = 0;
 function connect() {
   clearTimeout(retrying);
   source?.close();
+  if (isResting) return;
   source = new EventSource("events");
   const on = (name, act) => source.addEventListener(name, (event) => {
     heard = Date.now();
-    [lostAt, problem] = [null, ""];
+    [lostAt, problem, isWaking] = [null, "", false];
     act(JSON.parse(event.data));
     renderConnection();
   });
@@ -721,6 +835,7 @@ function connect() {
     retrying = setTimeout(connect, AGAIN);
   });
   source.onerror = () => {
+    isWaking = false;
     if (ending === null) lose("");
     if (source.readyState === EventSource.CLOSED) again();
   };
@@ -757,6 +872,29 @@ function heedRatio() {
   }, { once: true });
 }
 heedRatio();
-document.addEventListener("visibilitychange", tick);
+
+// A browser allows few connections to a host. So a tab that nobody sees gives its own back.
+let falling = 0;
+function heedSight() {
+  clearTimeout(falling);
+  if (document.hidden) falling = setTimeout(rest, WAIT.hidden);
+  else if (isResting) wake();
+  else tick();
+}
+
+function rest() {
+  isResting = true;
+  connect(); // which closes the old connection only
+  renderConnection();
+}
+
+function wake() {
+  [isResting, isWaking, heard] = [false, true, Date.now()];
+  connect(); // the first event is a snapshot
+  renderConnection();
+}
+
+document.addEventListener("visibilitychange", heedSight);
 setInterval(tick, 1_000);
 connect();
+heedSight();

@@ -1,6 +1,6 @@
 """Which buckets are looked at again, and which are unknown or gone."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from flashback_async.pages.estate import Estate
 from tests.unit.pages.views import ERROR, NOW, bucket, change, node, view_of
@@ -69,6 +69,16 @@ def test_a_bucket_that_is_gone_and_still_watched_is_in_trouble_until_a_node_appe
     assert list(estate.troubles()) == ["a"]
     estate.note(change("APPEARED", "a", "1", after="ONLINE"))
     assert (estate.trouble("a"), estate.gone) == (None, 0)
+
+
+def test_a_bucket_may_be_gone_for_a_while_before_that_is_a_trouble():
+    estate = Estate(view_of(bucket("a"), bucket("b")), gone_after=3_600)
+    now = datetime.now(UTC)
+    estate.note(change("GONE", "a", at=now - timedelta(seconds=3_590)))
+    estate.note(change("GONE", "b", at=now - timedelta(seconds=3_601)))
+    assert estate.trouble("a") is None
+    assert estate.trouble("b") == ("GONE", now - timedelta(seconds=3_601), None)
+    assert (estate.gone, list(estate.troubles())) == (1, ["b"])
 
 
 def test_a_bucket_that_is_gone_is_not_unknown_any_more():
