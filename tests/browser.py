@@ -78,9 +78,9 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def until(self, script: str) -> Any:
+    async def until(self, script: str, guard: float = GUARD) -> Any:
         """Wait until an expression is true; return its value."""
-        async with asyncio.timeout(GUARD):
+        async with asyncio.timeout(guard):
             while True:
                 with suppress(AssertionError):  # the page is not there yet
                     if value := await self.run(script):

@@ -27,7 +27,7 @@ async def opened(*args, healthy=True, **options):
     ):
         await page.resize(1_280, 900)
         await page.go(board.url)
-        await page.until(ALL_ASKED)
+        await page.until(ALL_ASKED, 90)  # coverage makes thousands of polls slow
         yield page, sandbox
         assert page.complaints == []
 
