@@ -311,7 +311,7 @@ class ClusterRun(Generic[K, V]):
         self._news.set()
 
     def _raise_rates(self) -> None:
-        """Tell busy workers of the rate that a lost one leaves to them, by orders without keys."""
+        """Send busy workers the rate that a lost one leaves to them, in orders without keys."""
         for worker, share in self._placement.take_raises():
             # The link ends the task, whose answer has nothing in it.
             _ = self._link.send(worker, to_bytes(Order(self._plan.resource, [], share, None)))

@@ -185,20 +185,19 @@ async def test_a_deadline_fails_what_is_left(sandbox, cluster):
         sandbox.fail(bucket_id, status=503, times=1000)
     settings = WorkerSettings(retry=RetryPolicy(max_attempts=1000, backoff_base=5))
     began = time.monotonic()
-    run = on_cluster(cluster, iter(sandbox.bucket_ids), settings, shard_size=8, deadline=0.5)
+    run = on_cluster(cluster, iter(sandbox.bucket_ids), settings, shard_size=8, deadline=2.0)
     outcomes = await outcomes_of(run)
     assert time.monotonic() - began < 5
     assert complete(outcomes, sandbox.bucket_ids)
-    # A busy machine may not have got round to all of them.
-    assert {o.index for o in outcomes if o.ok} <= {0, 1, 2, 3, 4}
+    assert {o.index for o in outcomes if o.ok} == {0, 1, 2, 3, 4}
     assert {type(o.error) for o in outcomes if not o.ok} == {DeadlineExceededError}
 
 
 async def test_a_deadline_ends_a_paced_run_too(sandbox, cluster):
-    run = on_cluster(cluster, iter(sandbox.bucket_ids), rate=20, deadline=0.5)
+    run = on_cluster(cluster, iter(sandbox.bucket_ids), rate=20, deadline=0.75)
     outcomes = await outcomes_of(run)
     assert complete(outcomes, sandbox.bucket_ids)
-    assert sum(o.ok for o in outcomes) <= 20  # a busy machine may not get round to one
+    assert 5 <= sum(o.ok for o in outcomes) <= 20
     assert {type(o.error) for o in outcomes if not o.ok} == {DeadlineExceededError}
 
 

@@ -62,7 +62,7 @@ class Live:
         return details(view, self._estate.trouble(bucket_id), changes)
 
     async def follow(self) -> None:
-        """Tell the viewers what changes, until the watch ends.
+        """Send the viewers what changes, until the watch ends.
 
         Raises:
             FlashbackError: What ended it. The viewers know of it.
