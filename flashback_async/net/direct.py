@@ -5,34 +5,24 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from flashback_async import errors
 from flashback_async.net.connecting import Connector
 from flashback_async.net.failures import RECALLED, Route
-from flashback_async.net.wire import Sink, Wire
+from flashback_async.net.sending import Sender
+from flashback_async.net.wire import Wire
 from flashback_async.values import Attempt, NoAnswer, Request, Response, Secret
 
 # Seconds; an idle wire is closed after one to two of them, before most servers close it.
 _ROUND = 7.5
 
 
-class _Unsent(NamedTuple):
-    """A request that leaves soon."""
-
-    wire: Wire
-    sink: Sink
-    request: Request
-    secret: Secret
-
-
 class DirectTransport:
     """Exchanges with one origin, without a proxy, over connections of its own.
 
     Calls limit how many exchanges there are at once. Each takes the idle wire that was used last,
-    or connects a new one. Requests that are ready in one event loop iteration leave together,
-    which wakes the server and the network less often.
+    or connects a new one.
     """
 
     def __init__(
@@ -47,15 +37,14 @@ class DirectTransport:
         self._route = Route.of(base_url, None)
         self._max_response_bytes = max_response_bytes
         self._connector = Connector(base_url, self._route, ssl_context, longest_lookup)
-        self._heads = _Heads(base_url, headers)
+        self._requests = _Requests(base_url, headers)
         self._pool = _Pool()
-        self._unsent: list[_Unsent] = []
         self._recalls = 0
         self._has_answered = False
         self._closed = False
 
     def open(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._sender = Sender(asyncio.get_running_loop(), self._requests.whole)
 
     async def close(self) -> None:
         self._closed = True
@@ -64,10 +53,7 @@ class DirectTransport:
 
     def recall(self) -> None:
         self._recalls += 1
-        for wire, sink, _, _ in self._unsent:
-            if not sink.done():
-                wire.give_up(sink)
-                sink.set_result(RECALLED)
+        self._sender.recall()
 
     async def send(self, request: Request, secret: Secret, attempt: Attempt) -> Response | NoAnswer:
         if self._closed:
@@ -81,7 +67,7 @@ class DirectTransport:
                     return made
                 wire = made
             sink = wire.expect(attempt, secret)
-            self._send_soon(_Unsent(wire, sink, request, secret))
+            self._sender.add((wire, sink, request, secret))
             reply = await sink
             if isinstance(reply, Response):
                 attempt.phase, self._has_answered = "body", True
@@ -90,25 +76,6 @@ class DirectTransport:
             if wire is not None and sink is not None:
                 wire.give_up(sink)
             raise
-
-    def _send_soon(self, unsent: _Unsent) -> None:
-        """Send a request with all others that are ready, once wires were read that had bytes.
-
-        An iteration of the event loop reads after the calls that were scheduled before it. So the
-        requests leave in the one after the next.
-        """
-        if not self._unsent:
-            self._loop.call_soon(self._loop.call_soon, self._send_all)
-        self._unsent.append(unsent)
-
-    def _send_all(self) -> None:
-        """Send every request that is still wanted, and whose wire is not lost."""
-        unsent, self._unsent = self._unsent, []
-        for wire, sink, request, secret in unsent:
-            if sink.done():
-                wire.give_up(sink)
-            else:
-                wire.send(self._heads.of(request, secret))
 
     async def _connect(self, attempt: Attempt) -> Wire | NoAnswer:
         """Return a new wire, unless the request was recalled meanwhile."""
@@ -212,7 +179,7 @@ class _Pool:
             self._begin_round()
 
 
-class _Heads:
+class _Requests:
     """The bytes of requests; what does not change is made once for each token."""
 
     def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
@@ -223,7 +190,7 @@ class _Heads:
         self._known: Secret | None = None  # the token in the bytes below
         self._rest = b""
 
-    def of(self, request: Request, secret: Secret) -> bytes:
+    def whole(self, request: Request, secret: Secret) -> bytes:
         """Return a whole request."""
         if secret is not self._known:
             self._known = secret

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import ssl
 from typing import Protocol, cast
 
@@ -13,6 +14,9 @@ from flashback_async.net.reader import AnswerReader, Reply
 from flashback_async.values import Attempt, Secret
 
 Sink = asyncio.Future[Reply]
+
+# Windows has no ``poll``, and its event loop reads ahead of us.
+_CAN_POLL = hasattr(select, "poll")
 
 
 class Owner(Protocol):
@@ -31,6 +35,7 @@ class Wire(asyncio.Protocol):
     """
 
     kept_in = 0  # the round of the pool in which the wire became free
+    descriptor = -1  # of the socket, if it can be polled for unread bytes
     _was_used = False
     _may_be_reused = True
     is_lost = False
@@ -51,6 +56,9 @@ class Wire(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._is_open = True
+        socket = transport.get_extra_info("socket")
+        if _CAN_POLL and socket is not None:
+            self.descriptor = socket.fileno()
 
     def data_received(self, data: bytes) -> None:
         if not self._has_sent:

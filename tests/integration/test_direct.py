@@ -265,6 +265,114 @@ async def test_the_default_context_makes_no_server_choose_http_2(monkeypatch):
         default_context.cache_clear()
 
 
+# Requests leave together, once nothing is unread.
+
+
+class Peer:
+    """The server's end of connections, which a test reads and writes without the event loop."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.connections = []
+
+    def accept(self):
+        """Accept every connection that waits."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                connection, _ = self.listener.accept()
+                connection.setblocking(False)
+                self.connections.append(connection)
+
+    def received(self):
+        """Return how many requests have arrived since the last look, over each connection."""
+        self.accept()
+        counts = []
+        for connection in self.connections:
+            try:
+                counts.append(connection.recv(2**16).count(b"\r\n\r\n"))
+            except BlockingIOError:
+                counts.append(0)
+        return counts
+
+    async def receives(self, requests):
+        """Wait until so many requests have arrived."""
+        count = 0
+        while count < requests:
+            await asyncio.sleep(0)
+            count += sum(self.received())
+
+    def answer(self):
+        for connection in self.connections:
+            connection.send(OK)
+
+    def close(self):
+        for each in (self.listener, *self.connections):
+            each.close()
+
+
+@contextlib.asynccontextmanager
+async def idle(count):
+    """Yield a transport with so many idle connections, and their peer."""
+    peer = Peer()
+    try:
+        async with direct(peer.url) as transport:
+            running = [asyncio.create_task(exchange(transport)) for _ in range(count)]
+            await peer.receives(count)
+            peer.answer()
+            assert all(isinstance(reply, Response) for reply in await asyncio.gather(*running))
+            yield transport, peer
+    finally:
+        peer.close()
+
+
+@pytest.mark.parametrize("turn", range(6))
+async def test_bytes_that_arrive_before_a_request_leaves_are_not_its_answer(turn):
+    async with idle(1) as (transport, peer):
+        running = asyncio.create_task(exchange(transport))
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        has_left = peer.received() == [1]
+        peer.answer()
+        reply = await running
+        assert isinstance(reply, Response) == has_left
+        if not has_left:
+            failed(reply, ConnectionLostError)
+            assert reply.retry is Retry.STALE
+
+
+async def test_a_connection_that_ended_while_the_loop_was_busy_carries_no_request():
+    async with idle(1) as (transport, peer):
+        running = asyncio.create_task(exchange(transport))
+        await asyncio.sleep(0)
+        peer.connections[0].shutdown(socket.SHUT_WR)
+        assert failed(await running, ConnectionLostError).retry is Retry.STALE
+        assert peer.received() == [0]
+
+
+async def test_unread_bytes_hold_back_only_the_request_of_their_connection():
+    async with idle(3) as (transport, peer):
+        running = [asyncio.create_task(exchange(transport)) for _ in range(3)]
+        peer.connections[1].send(OK)
+        await peer.receives(2)
+        peer.answer()
+        replies = await asyncio.gather(*running)
+        assert sorted(isinstance(reply, Response) for reply in replies) == [False, True, True]
+
+
+async def test_many_requests_do_not_wait_for_the_last_of_them():
+    async with idle(40) as (transport, peer):
+        left = []
+
+        running = [asyncio.create_task(exchange(transport)) for _ in range(40)]
+        asyncio.get_running_loop().call_soon(lambda: left.append(sum(peer.received())))
+        await peer.receives(40 - 32)
+        peer.answer()
+        await asyncio.gather(*running)
+        assert left == [32]
+
+
 # Addresses.
 
 

@@ -1,6 +1,7 @@
 """The pool of wires, over connections that exist in memory only."""
 
 import asyncio
+import socket
 import ssl
 
 import pytest
@@ -462,6 +463,61 @@ async def test_a_request_that_was_sent_cannot_be_recalled():
     await transport.close()
 
 
+# Unread bytes that are no answer, such as the session tickets of TLS 1.3.
+
+
+@pytest.fixture
+def unread():
+    """A socket with unread bytes, which no connection reads."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"a ticket")
+        yield ours
+
+
+async def held_back(transport, net, unread):
+    """Return an exchange whose request is held back."""
+    net.on_made = lambda connection: setattr(connection.protocol, "descriptor", unread.fileno())
+    exchange = Exchange(transport)
+    while not transport._sender._held:
+        await turns(1)
+    assert net.written == [0]
+    return exchange
+
+
+async def test_a_request_is_sent_once_the_loop_had_time_to_read(unread):
+    transport, net = make()
+    exchange = await held_back(transport, net, unread)
+    await turns(1)
+    assert net.written == [0]
+    await turns(2)
+    assert net.written == [1]
+    net.connections[0].answer()
+    assert await exchange.reply() == ANSWER
+    await transport.close()
+
+
+async def test_a_request_that_is_held_back_is_recalled(unread):
+    transport, net = make()
+    exchange = await held_back(transport, net, unread)
+    transport.recall()
+    assert await exchange.reply() is RECALLED
+    await turns()
+    assert (net.written, net.open, len(transport._pool._idle)) == ([0], [True], 1)
+    await transport.close()
+
+
+async def test_a_request_that_is_cancelled_while_held_back_leaves_its_wire_idle(unread):
+    transport, net = make()
+    exchange = await held_back(transport, net, unread)
+    exchange.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.reply()
+    await turns()
+    assert (net.written, net.open, len(transport._pool._idle)) == ([0], [True], 1)
+    await transport.close()
+
+
 # Cancellation.
 
 
@@ -485,7 +541,7 @@ async def test_a_cancellation_in_any_turn_leaves_every_wire_idle_or_closed(turn,
     assert [await neighbour.reply() for neighbour in neighbours] == [ANSWER] * others
     await turns()
     pool = transport._pool
-    assert transport._unsent == []
+    assert (transport._sender._ready, transport._sender._held) == ([], [])
     assert set(pool._idle) == pool._wires
     assert await answered(transport, net) == [ANSWER]
     await transport.close()
