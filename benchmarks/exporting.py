@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ class Result(NamedTuple):
     requests: int
     longest: float  # seconds that the event loop was held up
     long: int  # how often it was held up for more than 20 ms
+    collection: float  # seconds of the longest run of the garbage collector
     peak: int  # bytes
     said: str
 
@@ -53,6 +55,16 @@ class Heartbeat:
         self.longest = 0.0
         self.long = 0
         self.peak = 0
+        self.collection = 0.0
+        self._collecting = 0.0
+
+    def collected(self, phase: str, _: object) -> None:
+        """Take note of a run of the garbage collector, which polling alone makes too."""
+        now = time.perf_counter()
+        if phase == "start":
+            self._collecting = now
+        else:
+            self.collection = max(self.collection, now - self._collecting)
 
     async def run(self) -> None:
         process = psutil.Process()
@@ -102,14 +114,18 @@ async def measured(
         limits=limits,
         observer=count,
     ) as client:
+        gc.callbacks.append(heart.collected)
         beating = asyncio.create_task(heart.run())
         began = time.perf_counter()
         said = await work(client)
         seconds = time.perf_counter() - began
+        gc.callbacks.remove(heart.collected)
         beating.cancel()
         with suppress(asyncio.CancelledError):
             await beating
-    return Result(name, seconds, count.requests, heart.longest, heart.long, heart.peak, said)
+    return Result(
+        name, seconds, count.requests, heart.longest, heart.long, heart.collection, heart.peak, said
+    )
 
 
 async def polled(client: FlashbackClient, days: list[date]) -> str:
@@ -163,7 +179,8 @@ def show(result: Result) -> None:
     print(
         f"{result.name:8} {result.seconds:7.1f} s  {result.requests / result.seconds:6,.0f} "
         f"requests/s  peak {result.peak / _MIB:4.0f} MiB  longest hold-up "
-        f"{result.longest * 1e3:5.1f} ms ({result.long} above 20 ms)  {result.said}",
+        f"{result.longest * 1e3:5.1f} ms ({result.long} above 20 ms; longest collection "
+        f"{result.collection * 1e3:.1f} ms)  {result.said}",
         flush=True,
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date
@@ -14,6 +16,10 @@ from flashback_async.history.store import Store, open_store
 from flashback_async.history.target import Format, Target
 
 _CHUNK = 15_000  # rows that are written at once; as many more may have been asked for meanwhile
+# Between parts of a chunk, the thread leaves the interpreter to the event loop, which would
+# otherwise wait for it at each of its system calls. It also frees a part before the next one:
+# to free a whole chunk at once takes longer than the loop should wait.
+_PART, _PAUSE = 250, 0.000_5  # rows, seconds
 
 T = TypeVar("T")
 
@@ -31,7 +37,8 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flashback-history")
         self._opened = ExitStack()  # used by the thread alone, as is the store
         self._store: Store | None = None
-        self._values: Values = []
+        self._parts: deque[Values] = deque()
+        self._rows = 0  # in the parts
         self._writing: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -55,8 +62,11 @@ class Keeper:
 
     async def add(self, values: Values) -> None:
         """Add rows to the day. Wait only if those before are still being written."""
-        self._values += values
-        if len(self._values) >= _CHUNK * WIDTH:
+        if not self._parts or len(self._parts[-1]) >= _PART * WIDTH:
+            self._parts.append([])
+        self._parts[-1].extend(values)
+        self._rows += len(values) // WIDTH
+        if self._rows >= _CHUNK:
             await self._write()
 
     async def finish(self, kept: KeptDay) -> None:
@@ -67,15 +77,16 @@ class Keeper:
 
     async def discard(self) -> None:
         """Take the day back."""
-        self._values.clear()
+        self._parts.clear()
+        self._rows = 0
         await self._written()
         await self._do(lambda: self._used().discard())
 
     async def _write(self) -> None:
         await self._written()
-        values, self._values = self._values, []
-        if values:
-            self._writing = self._do(lambda: self._used().add(values))
+        parts, self._parts, self._rows = self._parts, deque(), 0
+        if parts:
+            self._writing = self._do(lambda: self._used().add(_one_by_one(parts)))
 
     async def _written(self) -> None:
         """Wait until the last chunk is written, and raise its error."""
@@ -109,3 +120,10 @@ class Keeper:
         closing.result()
         if interruption is not None:
             raise interruption
+
+
+def _one_by_one(parts: deque[Values]) -> Iterator[Values]:
+    """Yield each part, and forget it; pause after it."""
+    while parts:
+        yield parts.popleft()
+        time.sleep(_PAUSE)

@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -32,9 +31,6 @@ _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _FOLDER = re.compile(f"day=({_DATE})")
 _KEY = b"flashback_history"
 _VERSION = 1
-# While values become columns, the interpreter is held. Without pauses, the event loop would get it
-# once in 5 ms only, and so fall behind.
-_AT_ONCE, _PAUSE = 500, 0.000_5  # rows, seconds
 
 _TYPES = {
     "place": pa.int32(),
@@ -111,16 +107,12 @@ class ParquetStore:
         with _refusing(self._target):
             self._day = path, pq.ParquetWriter(path, _SCHEMA, compression="zstd")
 
-    def add(self, values: Values) -> None:
-        """Add rows to the day."""
+    def add(self, parts: Iterable[Values]) -> None:
+        """Add rows to the day, which come in parts."""
         _, writer = self._begun()
-        step = _AT_ONCE * WIDTH
-        parts = []
-        for start in range(0, len(values), step):
-            parts.append(_batch(values[start : start + step]))
-            time.sleep(_PAUSE)
+        table = pa.Table.from_batches(map(_batch, parts), _SCHEMA)
         with _refusing(self._target):
-            writer.write_table(pa.Table.from_batches(parts, _SCHEMA))
+            writer.write_table(table)
 
     def finish(self, kept: KeptDay) -> None:
         """Keep the day, in place of what there was of it."""

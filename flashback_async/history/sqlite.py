@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
@@ -125,14 +125,11 @@ class SqliteStore:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute("DELETE FROM node_days WHERE day = ?", (day.isoformat(),))
 
-    def add(self, values: Values) -> None:
-        """Add rows to the day."""
-        step = _AT_ONCE * WIDTH
+    def add(self, parts: Iterable[Values]) -> None:
+        """Add rows to the day, which come in parts."""
         with _refusing(self._target):
-            for start in range(0, len(values), step):
-                part = _as_stored(values[start : start + step])
-                rows = ", ".join([_ROW] * (len(part) // WIDTH))
-                self._database.execute(f"INSERT INTO node_days VALUES {rows}", part)  # noqa: S608 - question marks only
+            for part in parts:
+                self._insert(part)
 
     def finish(self, kept: KeptDay) -> None:
         """Keep the day, with all of its rows or, if that fails, without any change."""
@@ -148,6 +145,13 @@ class SqliteStore:
         if self._database.in_transaction:
             with _refusing(self._target):
                 self._database.execute("ROLLBACK")
+
+    def _insert(self, values: Values) -> None:
+        step = _AT_ONCE * WIDTH
+        for start in range(0, len(values), step):
+            some = _as_stored(values[start : start + step])
+            rows = ", ".join([_ROW] * (len(some) // WIDTH))
+            self._database.execute(f"INSERT INTO node_days VALUES {rows}", some)  # noqa: S608 - question marks only
 
     def close(self) -> None:
         """Close the database; a day that is not finished is taken back."""

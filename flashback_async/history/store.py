@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
 from typing import NamedTuple, Protocol
@@ -41,8 +41,8 @@ class Store(Protocol):
         """Begin a day; what was kept of it stays until it is finished."""
         ...
 
-    def add(self, values: Values) -> None:
-        """Add rows to the day."""
+    def add(self, parts: Iterable[Values]) -> None:
+        """Add rows to the day, which come in parts."""
         ...
 
     def finish(self, kept: KeptDay) -> None:

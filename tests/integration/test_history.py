@@ -294,10 +294,11 @@ async def test_an_error_of_the_disk_is_raised_and_finished_days_stay(
     store = sqlite.SqliteStore if form == "sqlite" else parquet.ParquetStore
     add = store.add
 
-    def full(self, values):
-        if values[1] == DAYS[1]:
+    def full(self, parts):
+        parts = list(parts)
+        if parts[0][1] == DAYS[1]:
             raise OSError(28, "No space left on device")
-        add(self, values)
+        add(self, parts)
 
     monkeypatch.setattr(store, "add", full)
     with pytest.raises(OSError, match="No space left"):

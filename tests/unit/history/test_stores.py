@@ -45,7 +45,7 @@ def keep(path, form, number, nodes=(FULL, BARE), ids="x", failed=0):
     with open_store(target_at(path), form) as store:
         store.begin(day(number))
         for bucket_id in ("b", "a"):
-            store.add(values_of(bucket_id, day(number), nodes))
+            store.add([values_of(bucket_id, day(number), nodes)])
         store.finish(about(number, 2 * len(nodes), ids, failed))
 
 
@@ -121,16 +121,16 @@ def test_what_is_discarded_or_not_finished_leaves_the_old_day(tmp_path, form):
     keep(path, form, 5, nodes=(FULL,))
     with open_store(target_at(path), form) as store:
         store.begin(day(5))
-        store.add(values_of("new", day(5), [BARE]))
+        store.add([values_of("new", day(5), [BARE])])
         assert [len(rows) for _, rows in read_history(path)] == [2]
         store.discard()
         store.discard()
         store.begin(day(5))
-        store.add(values_of("new", day(5), [BARE]))
+        store.add([values_of("new", day(5), [BARE])])
     assert [[row.bucket_id for row in rows] for _, rows in read_history(path)] == [["a", "b"]]
     with open_store(target_at(path), form) as store:
         store.begin(day(5))
-        store.add(values_of("new", day(5), [BARE]))
+        store.add([values_of("new", day(5), [BARE])])
         store.finish(about(5, 1))
     assert [[row.bucket_id for row in rows] for _, rows in read_history(path)] == [["new"]]
     assert not list(tmp_path.glob(".*.unfinished"))
@@ -410,7 +410,7 @@ with open_store(target_at(path), form) as store:
             for _ in range(3000)
         ]
         store.begin(day)
-        store.add(values_of("b", day, nodes))
+        store.add([values_of("b", day, nodes)])
         store.finish(KeptDay(day, 3000, 1, 0, "x", datetime.now(UTC)))
         if number == 2:
             resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
