@@ -116,7 +116,9 @@ screenshots: $(VENV)/.ready ## take the pictures of the README anew (needs a bro
 
 # ---------------------------------------------------------------------------------------- testing it
 
-PYTEST := $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+# One worker more than there are cores, because many tests wait for another process or a socket.
+WORKERS = $(shell $(PY) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 test: $(VENV)/.ready ## run the tests but the slow ones, or exactly those that ARGS selects
 	@$(if $(ARGS),$(PYTEST) $(ARGS),HYPOTHESIS_PROFILE=quick $(PYTEST) -m 'not slow')

@@ -1271,7 +1271,13 @@ OUTAGES = {
 }
 
 
-@pytest.mark.parametrize("outage", OUTAGES)
+@pytest.mark.parametrize(
+    "outage",
+    [
+        "reset",
+        *[pytest.param(outage, marks=pytest.mark.slow) for outage in OUTAGES if outage != "reset"],
+    ],
+)
 async def test_L24_L25_full_outage_and_its_end(
     fault: Fault, quiet: None, caplog: pytest.LogCaptureFixture, outage: str
 ):

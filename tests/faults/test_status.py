@@ -1332,7 +1332,7 @@ class TokenBucket(Limit):
         pytest.param(Limit, 0.02, marks=pytest.mark.slow),
         pytest.param(FixedWindows, 0.02, marks=pytest.mark.slow),
         pytest.param(TokenBucket, 0.0, marks=pytest.mark.slow),
-        (TokenBucket, 0.02),
+        pytest.param(TokenBucket, 0.02, marks=pytest.mark.slow),
         pytest.param(TokenBucket, 0.2, marks=pytest.mark.slow),
     ],
 )
@@ -1410,6 +1410,7 @@ async def test_S30_bucket_that_holds_one_token(fault: Fault, latency: float):
     assert limit.refused <= 0.35 * 500
 
 
+@pytest.mark.slow
 async def test_S31_window_that_is_closed_for_long(fault: Fault):
     fault.clock = LoopClock()
     limit = ClosedWindows(fault.clock)
@@ -1418,6 +1419,7 @@ async def test_S31_window_that_is_closed_for_long(fault: Fault):
     assert limit.refused <= 300
 
 
+@pytest.mark.slow
 async def test_S32_refusals_by_chance(fault: Fault, caplog: pytest.LogCaptureFixture):
     fault.clock = LoopClock()
     limit = Chance(fault.clock)

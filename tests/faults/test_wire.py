@@ -161,7 +161,13 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize(("step", "phase"), SLOW.values(), ids=SLOW)
+@pytest.mark.parametrize(
+    ("step", "phase"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if name < "W10" else [], id=name)
+        for name, case in SLOW.items()
+    ],
+)
 async def test_W07_to_W10_attempt_takes_too_long(fault: Fault, step: server.Step, phase: str):
     fault.clock.run()
     await fault.serve(then=step)

@@ -56,6 +56,7 @@ def oldest(pages: Sequence[Page]) -> float:
     return max(row.age for page in pages for row in page.succeeded.values())
 
 
+@pytest.mark.slow
 async def test_a_busy_page_asks_for_each_bucket_once(
     sandbox: Sandbox, client: FlashbackClient
 ) -> None:

@@ -480,6 +480,7 @@ def test_uvloop_drives_the_loop_where_it_can(monkeypatch):
     assert runner.run_loop(kind_of_loop()) is not Fast
 
 
+@pytest.mark.slow
 async def test_it_works_on_the_standard_loop_as_well(tmp_path):
     (tmp_path / "uvloop.py").write_text("raise ImportError('not here')\n")
     async with sandbox_with_environment(buckets=2) as (_, env):

@@ -255,7 +255,9 @@ def test_other_commands_show_what_nobody_expected(monkeypatch):
 
 
 @needs_posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 async def test_an_interrupt_is_unknown(number):
     async with (
         sandbox_with_environment(buckets=1) as (_, env),

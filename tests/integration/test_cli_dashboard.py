@@ -74,6 +74,7 @@ async def test_ids_come_from_arguments_and_from_standard_input():
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_a_rejected_token_ends_it_with_3_and_viewers_see_it():
     async with (
         sandbox_with_environment(buckets=2, nodes=1, healthy=True) as (sandbox, env),

@@ -35,7 +35,10 @@ async def test_a_deadline_that_passes_is_exit_code_5(arguments):
     assert "0.2 s" in result.err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [COMMANDS[0], *[pytest.param(command, marks=pytest.mark.slow) for command in COMMANDS[1:]]],
+)
 @pytest.mark.parametrize("source", ["pipe", pytest.param("file", marks=pytest.mark.slow)])
 async def test_every_id_of_a_finished_input_has_a_row_when_the_deadline_passes(
     command, source, tmp_path

@@ -22,13 +22,9 @@ from tests.integration.command import (
 )
 
 FULL = Path("/dev/full")
-FORMS = ("jsonl", "csv", "json", "table")
-# jsonl and csv are written record by record, json and table at the end: one of each is quick.
-TWO_FORMS = [
+FORMS = [
     "jsonl",
-    "table",
-    pytest.param("csv", marks=pytest.mark.slow),
-    pytest.param("json", marks=pytest.mark.slow),
+    *[pytest.param(form, marks=pytest.mark.slow) for form in ("csv", "json", "table")],
 ]
 NULL = asyncio.subprocess.DEVNULL
 PIPE = 65_536  # bytes that it holds
@@ -87,8 +83,8 @@ async def test_an_interrupt_while_it_waits_for_standard_input_is_exit_code_130()
 
 
 @needs_posix
-@pytest.mark.parametrize("blocking", [True, False])
-@pytest.mark.parametrize("form", TWO_FORMS)
+@pytest.mark.parametrize("blocking", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("form", FORMS)
 async def test_an_interrupt_while_nobody_reads_its_output_is_exit_code_130(form, blocking):
     async with sandbox_with_environment(buckets=400, nodes=10) as (_, env):
         with pipe() as (_read, write):
@@ -101,8 +97,8 @@ async def test_an_interrupt_while_nobody_reads_its_output_is_exit_code_130(form,
 
 
 @needs_posix
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("form", TWO_FORMS)
+@pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", FORMS)
 async def test_a_non_blocking_output_is_written_whole_however_slow_its_reader(form, unbuffered):
     async with sandbox_with_environment(buckets=300, nodes=12) as (sandbox, env):
         env["PYTHONUNBUFFERED"] = unbuffered
@@ -170,7 +166,19 @@ async def test_a_standard_stream_that_is_closed_is_no_crash(closed, arguments, s
 @needs_posix
 @pytest.mark.parametrize(
     ("form", "option"),
-    [("jsonl", "-v"), ("csv", ""), ("json", "-q"), ("table", ""), ("table", "-q"), ("table", "-v")],
+    [
+        ("table", ""),
+        *[
+            pytest.param(form, option, marks=pytest.mark.slow)
+            for form, option in [
+                ("jsonl", "-v"),
+                ("csv", ""),
+                ("json", "-q"),
+                ("table", "-q"),
+                ("table", "-v"),
+            ]
+        ],
+    ],
 )
 async def test_without_a_standard_error_the_data_is_written_all_the_same(form, option):
     async with sandbox_with_environment(buckets=3) as (sandbox, env):

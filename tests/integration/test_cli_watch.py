@@ -158,6 +158,7 @@ async def test_a_job_in_the_background_that_ignores_ctrl_c_ends_at_sigterm():
 
 @needs_posix
 @STOPS
+@pytest.mark.slow
 async def test_it_can_be_stopped_while_nobody_reads_its_output(number):
     read, write = os.pipe()
     async with sandbox_with_environment(buckets=100, nodes=20) as (_, env):
@@ -213,6 +214,7 @@ async def test_a_reader_that_closes_the_pipe_ends_it_quietly():
 
 
 @needs_posix
+@pytest.mark.slow
 async def test_what_was_not_written_before_a_kill_comes_again(tmp_path):
     arguments = ("watch", "--all", *QUICK, "--state", str(tmp_path / "watch.state"))
     nodes = 300
@@ -395,6 +397,7 @@ async def on_terminal(*arguments, env, rows=24, columns=80, term="xterm", **stre
 
 
 @needs_posix
+@pytest.mark.slow
 @STOPS
 async def test_on_a_terminal_a_table_shows_what_is_not_online_now(number):
     async with (
@@ -490,6 +493,7 @@ async def test_a_rejected_token_is_one_line_on_a_terminal_too():
 
 @needs_posix
 @pytest.mark.parametrize("term", ["dumb", pytest.param("unknown", marks=pytest.mark.slow)])
+@pytest.mark.slow
 async def test_a_terminal_that_can_do_nothing_gets_a_line_for_each_change(term):
     async with (
         sandbox_with_environment(buckets=1, nodes=1, healthy=True) as (_, env),

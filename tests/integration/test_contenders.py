@@ -111,6 +111,7 @@ async def test_every_contender_reads_stats(contender):
 
 @pytest.mark.parametrize("where", ["fields", "tls-3", "late"])
 @pytest.mark.parametrize("kind", CONTENDERS, ids=lambda kind: kind.name)
+@pytest.mark.slow
 async def test_every_contender_reads_what_the_other_servers_send(kind, where, variants):
     await check_statuses(kind, where, variants)
 
@@ -170,6 +171,7 @@ def test_the_servers_differ_as_they_say(variants):
             pass
 
 
+@pytest.mark.slow
 def test_the_headline_figures_come_without_other_libraries():
     code = "import benchmarks.worker, sys; print({'httpx', 'pyreqwest'} & sys.modules.keys())"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=-1, text=True)

@@ -37,6 +37,7 @@ async def test_a_change_is_shown_within_a_second():
         await page.until(lambda page: len(page.record(first)) == 2)
 
 
+@pytest.mark.slow
 async def test_it_says_how_many_were_asked_and_when_it_was_answered_last():
     async with (
         served(20, 1, watch={"interval": 1.0}) as (board, _, session),
@@ -77,6 +78,7 @@ async def test_buckets_that_come_and_go_make_a_new_snapshot():
         assert page.names.count("snapshot") >= 3
 
 
+@pytest.mark.slow
 async def test_a_bucket_that_is_deleted_is_no_problem_until_the_account_lists_it_no_more():
     settings = {"refresh": 1.5, "fall": 1}
     async with (
@@ -94,6 +96,7 @@ async def test_a_bucket_that_is_deleted_is_no_problem_until_the_account_lists_it
         assert page.shown["news"][0][1:3] == ["GONE", first]
 
 
+@pytest.mark.slow
 async def test_it_says_when_answers_stop_and_when_they_come_again(monkeypatch):
     monkeypatch.setattr(live, "_PATIENCE", 0.5)
     monkeypatch.setattr(live, "_IDLE", 0.1)
@@ -139,7 +142,8 @@ async def test_a_sign_of_life_comes_now_and_then(monkeypatch):
         assert quiet[-1] == "facts"
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rounds", [3, 20])
 async def test_a_late_viewer_sees_what_an_early_one_does_after_any_changes(rounds):
     random.seed(rounds)
     async with (

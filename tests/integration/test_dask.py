@@ -180,6 +180,7 @@ async def test_a_rejected_token_ends_the_run(sandbox, cluster, monkeypatch):
     assert {o.error.bucket_id for o in outcomes} == set(sandbox.bucket_ids)
 
 
+@pytest.mark.slow
 async def test_a_deadline_fails_what_is_left(sandbox, cluster):
     for bucket_id in sandbox.bucket_ids[5:]:
         sandbox.fail(bucket_id, status=503, times=1000)
@@ -193,6 +194,7 @@ async def test_a_deadline_fails_what_is_left(sandbox, cluster):
     assert {type(o.error) for o in outcomes if not o.ok} == {DeadlineExceededError}
 
 
+@pytest.mark.slow
 async def test_a_deadline_ends_a_paced_run_too(sandbox, cluster):
     run = on_cluster(cluster, iter(sandbox.bucket_ids), rate=20, deadline=0.75)
     outcomes = await outcomes_of(run)
@@ -208,6 +210,7 @@ async def test_the_rate_holds_for_the_whole_cluster(sandbox, cluster):
     assert time.monotonic() - began >= 0.9
 
 
+@pytest.mark.slow
 async def test_the_share_of_a_lost_worker_goes_to_a_busy_one_at_once(cluster, sandbox, monkeypatch):
     ids, orders, original = sandbox.bucket_ids[:30], [], ClientThread._poll
 
@@ -228,6 +231,7 @@ async def test_the_share_of_a_lost_worker_goes_to_a_busy_one_at_once(cluster, sa
     assert {share for _, share in after} == {20.0}
 
 
+@pytest.mark.slow
 async def test_a_worker_that_comes_late_takes_part(sandbox, monkeypatch):
     settings = WorkerSettings(limits=Limits(max_concurrency=1))
     async with clusters.local(workers=1) as client:
@@ -406,6 +410,7 @@ def asked(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 async def test_a_429_pauses_the_client_of_its_worker_and_no_other(cluster, asked, monkeypatch):
     pause = 1  # second, the shortest that the API can ask for
     settings = WorkerSettings(limits=Limits(max_concurrency=1))

@@ -115,6 +115,7 @@ async def test_poll_once_prints_what_is_not_online(sandbox: Sandbox) -> None:
     assert complained.strip() == "2 buckets: 2 nodes not ONLINE, 0 buckets failed"
 
 
+@pytest.mark.slow
 async def test_poll_once_tells_of_a_bucket_that_cannot_be_asked(sandbox: Sandbox) -> None:
     # The list of all buckets names none of them, so it is their status that fails.
     sandbox.fail(sandbox.bucket_ids[0], 501)
@@ -124,6 +125,7 @@ async def test_poll_once_tells_of_a_bucket_that_cannot_be_asked(sandbox: Sandbox
     assert "0 nodes not ONLINE, 1 buckets failed" in complained
 
 
+@pytest.mark.slow
 async def test_poll_once_says_in_one_line_that_its_token_is_wrong(sandbox: Sandbox) -> None:
     code, said, complained = await poll_once(sandbox, token="wrong")
     assert (code, said) == (2, [])
@@ -131,6 +133,7 @@ async def test_poll_once_says_in_one_line_that_its_token_is_wrong(sandbox: Sandb
     assert len(complained.splitlines()) == 1
 
 
+@pytest.mark.slow
 async def test_poll_once_says_in_one_line_that_a_setting_is_wrong(sandbox: Sandbox) -> None:
     code, said, complained = await poll_once(sandbox, base_url="ftp://127.0.0.1")
     assert (code, said) == (2, [])
@@ -397,6 +400,7 @@ async def test_fifty_visitors_of_a_bucket_cost_one_request(
     assert sandbox.requests == 1
 
 
+@pytest.mark.slow
 async def test_the_first_visitor_who_leaves_takes_no_answer_from_the_others(
     sandbox: Sandbox, visitor: httpx.AsyncClient
 ) -> None:
@@ -539,7 +543,9 @@ async def test_an_unusable_answer_is_502(visitor_of: Visitors, raw: Callable[[],
 # Outages, liveness and readiness.
 
 
-OUTAGES = pytest.mark.parametrize("fault", [Fault.status(503), Fault.down()], ids=str)
+OUTAGES = pytest.mark.parametrize(
+    "fault", [pytest.param(Fault.status(503), marks=pytest.mark.slow), Fault.down()], ids=str
+)
 
 
 async def probes(visitor: httpx.AsyncClient) -> tuple[int, int]:

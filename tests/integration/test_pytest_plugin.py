@@ -113,7 +113,10 @@ def run(pytester, monkeypatch):
     ("text", "values", "arguments", "passed"),
     [
         (PLAIN, {}, ["-p", "no:anyio"], 5),
-        (PYTEST_ASYNCIO, {"mark": "[]"}, ["-o", "asyncio_mode=auto"], 2),
+        pytest.param(
+            *(PYTEST_ASYNCIO, {"mark": "[]"}, ["-o", "asyncio_mode=auto"], 2),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *(PYTEST_ASYNCIO, {"mark": "pytest.mark.asyncio"}, ["-o", "asyncio_mode=strict"], 2),
             marks=pytest.mark.slow,

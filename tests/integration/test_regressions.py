@@ -592,7 +592,7 @@ async def test_a_request_that_is_called_back_as_it_is_connected_leaves_its_conne
 # Bulk runs.
 
 
-@pytest.mark.parametrize("borrowed", [False, True])
+@pytest.mark.parametrize("borrowed", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("status", "headers"), [(429, {"Retry-After": "0.1"}), (401, {})], ids=["pause", "token"]
 )
@@ -666,7 +666,10 @@ def test_a_deadline_that_passes_before_the_workers_begin_loses_no_key():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-@pytest.mark.parametrize("command", ["status", "stats", "node-stats"])
+@pytest.mark.parametrize(
+    "command",
+    ["status", *[pytest.param(name, marks=pytest.mark.slow) for name in ("stats", "node-stats")]],
+)
 async def test_data_can_be_piped_while_the_terminal_shows_progress(command):
     import pty
 

@@ -7,6 +7,7 @@ from benchmarks.measure import in_turns, with_the_sdk
 from benchmarks.transports import Flood
 
 
+@pytest.mark.slow
 async def test_every_round_begins_with_another_contender():
     order = []
 

@@ -89,6 +89,7 @@ def test_two_clients_share_a_limit(name):
     assert sum(rates) >= 0.8 * 50
 
 
+@pytest.mark.slow
 def test_a_client_that_comes_later_gets_its_share():
     case = Case("late", lambda: TokenBucket(50, 10), clients=2, later=10.0, keys=2500)
     result = simulate(case)

@@ -320,7 +320,9 @@ def changes(account, bucket, begin, hours):
     return sum(a != b for one, two in pairwise(seen) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("churn", [0.5, 2, 10])
+@pytest.mark.parametrize(
+    "churn", [2, *[pytest.param(churn, marks=pytest.mark.slow) for churn in (0.5, 10)]]
+)
 def test_a_node_changes_as_often_an_hour_as_it_is_told_to(churn):
     account = Account(seed=0, nodes=4, churn=churn)
     hours = 40
@@ -361,6 +363,7 @@ def test_a_state_that_was_set_holds_in_spite_of_changes():
         assert status[0]["status"] == "ONLINE"
 
 
+@pytest.mark.slow
 def test_without_changes_two_looks_within_a_day_are_the_same():
     account = Account(seed=0, nodes=20)
     assert changes(account, 0, NOW.replace(hour=0), 20) == 0

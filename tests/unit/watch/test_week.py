@@ -11,7 +11,8 @@ from tests.unit.support import no
 HOUR = 3600
 
 
-@pytest.mark.parametrize("hours", [12, pytest.param(7 * 24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("hours", [12, 7 * 24])
+@pytest.mark.slow
 async def test_a_week_leaves_no_trace(make, tmp_path, hours):
     ids = [f"b{n}" for n in range(4)]
     api, bench = make(*ids, states=("ONLINE", "ONLINE", "ONLINE"))
