@@ -150,7 +150,8 @@ async def test_what_is_wrong_names_the_option(tmp_path, monkeypatch, arguments, 
 
 @needs_posix
 @pytest.mark.slow
-async def test_ctrl_c_leaves_finished_days(setting, path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+async def test_an_interrupt_leaves_finished_days(setting, path, number):
     sandbox, env = setting
     await flashback("history", "--all", *SPAN, "--out", str(path), env=env)
     sandbox.latency = 0.05
@@ -158,7 +159,7 @@ async def test_ctrl_c_leaves_finished_days(setting, path):
     async with process(*command, "--out", str(path), env=env) as child:
         while len((await asyncio.to_thread(history_status, path)).days) == 3:
             assert child.returncode is None
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         assert await child.wait() == 130
         assert (await child.stderr.read()).decode() == "interrupted\n"
     assert len(list(read_history(path))) > 3
