@@ -130,12 +130,11 @@ async def _ids(
 
 def _form_and_days(path: str) -> tuple[Any, list[date]]:
     """Return the format of a history, and its days; those of a new one if there is none."""
-    if Path(path).exists():
-        # What is wrong with it, the export tells.
-        with suppress(ConfigurationError, OSError):
-            status = history_status(path)
-            return status.format, status.days
-    return "sqlite", []
+    # What is wrong with it, the export tells.
+    with suppress(ConfigurationError, OSError):
+        status = history_status(path)
+        return status.format, status.days
+    return ("parquet" if Path(path).is_dir() else "sqlite"), []
 
 
 def _due(

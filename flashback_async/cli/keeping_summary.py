@@ -67,7 +67,7 @@ def _tell_rest(report: ExportReport) -> None:
     if report.skipped:
         say(f"{text.plural(len(report.skipped), 'day')} kept before")
     if report.unsettled:
-        say(f"left out, because too recent: {days_text(report.unsettled)}")
+        say(f"left out, because they have not ended, or only just: {days_text(report.unsettled)}")
     if report.other_ids:
         days = days_text(report.other_ids)
         say(f"asked with other bucket ids before: {days} (--redo DAY asks again)")

@@ -75,7 +75,7 @@ def open_reader(target: Target) -> tuple[Format, Reader]:
     form = format_on_disk(target)
     if form is None:
         raise ConfigurationError(f"path: there is no history at {target.name!a}")
-    return form, _form(form).reader(target)
+    return form, _form(form, "path").reader(target)
 
 
 @contextmanager
@@ -89,19 +89,20 @@ def open_store(target: Target, form: Format) -> Iterator[Store]:
     if format_on_disk(target) not in (None, form):
         needed = "file" if form == "sqlite" else "folder"
         raise target.refused(f"is in the way: the format {form!a} needs a {needed}")
-    found = _form(form)
+    found = _form(form, "format")
     found.check(target)  # before a lock file is made beside something else
     with locked(target), closing(found.store(target)) as store:
         yield store
 
 
-def _form(form: Format) -> _Form:
+def _form(form: Format, argument: str) -> _Form:
+    """Return what makes up a form; ``argument`` is the one that asks for it, for an error."""
     if form == "sqlite":
         return _Form(check_file, SqliteReader, SqliteStore)
     try:
         from flashback_async.history.parquet import ParquetReader, ParquetStore, check_folder
     except ImportError:
         raise ConfigurationError(
-            'format: Parquet needs pyarrow: pip install "flashback-async[parquet]"'
+            f'{argument}: Parquet needs pyarrow: pip install "flashback-async[parquet]"'
         ) from None
     return _Form(check_folder, ParquetReader, ParquetStore)

@@ -80,7 +80,7 @@ async def test_the_summary_names_what_was_not_asked_and_what_has_no_rows(setting
     recent = ("--from", "yesterday", "--to", "today", "--settle", "8760")
     done = await flashback("history", first, *recent, "--out", str(path), env=env)
     assert done.code == 0
-    assert "left out, because too recent: " in done.err
+    assert "left out, because they have not ended, or only just: " in done.err
     done = await flashback(
         *("history", first, UNKNOWN, "--redo", "2026-01-02", "--redo", "2026-01-04"),
         *("--out", str(path)),
@@ -132,6 +132,7 @@ async def test_a_rejected_token_is_exit_code_3_and_finished_days_stay(setting, p
         (("a", "--from", "yesterday", "--out", "no/x"), "--out: the file 'no/x' is in a folder"),
         (("a", "--from", "yesterday", "--out", "foreign"), "'foreign' is not a history"),
         (("a", "--from", "yesterday", "--out", "foreign", "--format", "parquet"), "needs a folder"),
+        (("a", "--from", "yesterday", "--out", "folder"), "it holds 'theirs'"),
         (("", "--from", "yesterday", "--out", "x"), "bucket_id must "),
         (("a", "--from", "yesterday", "--out", "x", "--settle", "-1"), "--settle"),
         (("a", "--from", "yesterday", "--out", "-"), "not standard output"),
@@ -142,6 +143,7 @@ async def test_what_is_wrong_names_the_option(tmp_path, monkeypatch, arguments, 
     env = environment(FLASHBACK_TOKEN="x", FLASHBACK_BASE_URL="http://127.0.0.1:1")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "foreign").write_text("mine")
+    (tmp_path / "folder" / "theirs").mkdir(parents=True)
     done = await flashback("history", *arguments, env=env)
     assert (done.code, done.out) == (2, "")
     assert problem in done.err

@@ -62,12 +62,15 @@ def minute(moment: datetime) -> str:
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """Return how long before now a moment was, or its date if that is more than a month."""
+    """Return how long before now a moment was, or its date if that is more than a month.
+
+    The text is read later, so it does not say "ago".
+    """
     passed = now - moment
     if passed >= timedelta(days=30) or passed <= timedelta(minutes=-1):
         return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     whole = max(0, int(passed.total_seconds()))
     for unit, seconds in _UNITS:
         if whole >= seconds:
-            return f"{whole // seconds} {unit} ago"
-    return f"{whole} s ago"
+            return f"{whole // seconds} {unit} before"
+    return f"{whole} s before"

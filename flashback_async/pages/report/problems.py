@@ -33,7 +33,10 @@ def problems(found: Findings, now: datetime) -> Iterator[Markup]:
 
 def _problems(found: Findings, now: datetime) -> Markup:
     first, folded = found.problems[:_OPEN], found.problems[_OPEN:_ROWS]
-    intro = "Buckets without a node ONLINE come first."
+    intro = (
+        "Buckets without a node ONLINE come first, then those with a node OFFLINE. Times are "
+        "relative to this report."
+    )
     parts = [tag("p", intro), _table(first, now)]
     if folded:
         summary = tag("summary", f"The next {plural(len(folded), 'bucket')}")
@@ -68,7 +71,8 @@ def _row(problem: Problem, now: datetime) -> Markup:
 
 
 def _node(node: NodeStatus, now: datetime) -> list[Markup]:
-    facts = [node.ip, node.region, node.version]
+    version = None if node.version is None else f"version {node.version}"
+    facts = [node.ip, node.region, version]
     texts = [foreign(fact, 60) for fact in facts if fact is not None]
     if node.last_updated is not None:
         texts.append(tag("span", f"updated {age(node.last_updated, now)}", class_="muted"))

@@ -305,7 +305,7 @@ function renderProblems() {
   keep(body, shown.map((p) => [model.ids[p.place], JSON.stringify(p.record) + p.isRepeat, p]), problemRow);
   const left = all.length - shown.length;
   $("problems-more").hidden = !left;
-  setText($("problems-more"), `Show ${count(Math.min(left, 5 * ROWS))} more of ${count(left)}`);
+  setText($("problems-more"), `Show ${count(Math.min(left, 5 * ROWS))} more${left > 5 * ROWS ? ` of ${count(left)}` : ""}`);
 }
 
 function problemRow({ place, record, condition, online, total, troubles, isTotal, isRepeat }) {

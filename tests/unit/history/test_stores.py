@@ -21,7 +21,7 @@ from flashback_async.history import NodeDay, history_status, read_history
 from flashback_async.history import store as stores
 from flashback_async.history.lock import lock_file
 from flashback_async.history.rows import KeptDay, values_of
-from flashback_async.history.store import open_store
+from flashback_async.history.store import open_reader, open_store
 from flashback_async.history.target import target_at
 
 AT = datetime(2026, 1, 9, 1, 2, 3, 4, tzinfo=UTC)
@@ -327,7 +327,10 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "flashback_async.history.parquet", None)
     with pytest.raises(ConfigurationError, match=r"^format: .*flashback-async\[parquet\]"):
         open_store(target_at(tmp_path / "history"), "parquet").__enter__()
-    assert stores._form("sqlite").store is not None
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(ConfigurationError, match=r"^path: .*flashback-async\[parquet\]"):
+        open_reader(target_at(tmp_path / "kept"))
+    assert stores._form("sqlite", "format").store is not None
     assert contents(tmp_path) == {}
 
 
@@ -398,7 +401,7 @@ import random, resource, sys
 from datetime import UTC, date, datetime
 from flashback_async import DailyNodeStats
 from flashback_async.history.rows import KeptDay, values_of
-from flashback_async.history.store import open_store
+from flashback_async.history.store import open_reader, open_store
 from flashback_async.history.target import target_at
 
 path, form = sys.argv[1:]

@@ -89,8 +89,8 @@ def test_problems_come_first_and_those_of_whole_buckets_before_others():
     first, second = rows(section(page, "problems").one("table"))
     assert first.text == (
         "down 0 of 2 "
-        "▲ DISCONNECTED 10.0.0.0, us-east-1, 1.8.2, updated 0 s ago "
-        "▲ DISCONNECTED 10.0.0.1, us-east-1, 1.8.2, updated 0 s ago"
+        "▲ DISCONNECTED 10.0.0.0, us-east-1, version 1.8.2, updated 0 s before "
+        "▲ DISCONNECTED 10.0.0.1, us-east-1, version 1.8.2, updated 0 s before"
     )
     assert second.text.startswith("partly 1 of 2 × OFFLINE 10.0.0.1")
     said = section(page, "silent").text
