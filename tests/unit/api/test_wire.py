@@ -470,6 +470,14 @@ def test_known_states_are_members_and_others_stay_text(kind, name):
         assert not isinstance(found, NodeState)
 
 
+def test_a_state_that_is_not_known_leaves_the_others_as_they_are():
+    states = ["ONLINE", "DEGRADED", None, "OFFLINE"]
+    answer = {"bucketId": "b", "nodeStatus": [{"status": state} for state in states]}
+    found = [node.state for node in wire.decode_status(json.dumps(answer).encode(), "b").nodes]
+    assert found == states
+    assert [type(state) for state in found] == [NodeState, str, type(None), NodeState]
+
+
 # Where in the answer.
 
 
