@@ -13,7 +13,11 @@ from tests.integration.dashboards import GUARD, dashboard
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
-ALL_ASKED = "facts && model && facts.asked >= facts.buckets && model.conditions[1] === 0"
+# The page draws what it knows in the next frame, so each of these waits for that, too.
+ALL_ASKED = """facts?.buckets && facts.asked >= facts.buckets && !isPlanned
+    && model?.ids.length === facts.buckets && model.conditions[1] === 0"""
+ONE_PROBLEM = "model?.problems.size === 1 && !isPlanned"
+DETAILS = "!$('drawer').hidden && !$('drawer').hasAttribute('aria-busy')"
 
 
 @asynccontextmanager
@@ -85,9 +89,9 @@ async def test_a_node_that_goes_down_is_seen_everywhere_on_the_page_and_so_is_it
 async def test_a_click_on_a_cell_shows_its_nodes_and_their_last_changes():
     async with opened(20, 3) as (page, sandbox):
         first = set_first(sandbox, "OFFLINE")
-        await page.until("model.problems.size === 1")
+        await page.until(ONE_PROBLEM)
         await page.click(*await middle_of(page, first))
-        await page.until("!document.querySelector('#drawer').hidden")
+        await page.until(DETAILS)
         shown = await page.text("#drawer")
         assert first in shown
         for ip in sandbox.node_ips(first):
@@ -105,7 +109,7 @@ async def test_everything_can_be_done_with_the_keyboard():
     async with opened(50, 2) as (page, sandbox):
         target = sandbox.bucket_ids[7]
         sandbox.set_state(target, sandbox.node_ips(target)[0], "DISCONNECTED")
-        await page.until("model.problems.size === 1")
+        await page.until(ONE_PROBLEM)
         await page.run("canvas.focus()")
         await page.press("Home", "ArrowRight", "ArrowDown")
         assert await page.run("cursor === 1 + grid.columns || grid.columns >= 49")
@@ -223,9 +227,9 @@ async def test_what_the_api_says_is_text():
         first = sandbox.bucket_ids[0]
         sandbox.set_node(first, sandbox.node_ips(first)[0], region=evil)
         set_first(sandbox, evil, place=1)
-        await page.until("model.problems.size === 1")
+        await page.until(ONE_PROBLEM)
         await page.run(f"show({json.dumps(first)}, canvas)")
-        await page.until("!document.querySelector('#drawer').hidden")
+        await page.until(DETAILS)
         assert evil in await page.text("#problems-table")
         assert evil in await page.text("#drawer")
         assert evil in await page.text("#regions-panel")
@@ -331,7 +335,7 @@ async def test_long_and_odd_texts_are_cut_and_every_character_has_a_picture():
         second, third = sandbox.bucket_ids[1:3]
         sandbox.set_state(second, sandbox.node_ips(second)[0], "")
         sandbox.set_node(third, sandbox.node_ips(third)[0], region="")
-        await page.until("model.problems.size === 2 && model.regions.has('')")
+        await page.until("model.problems.size === 2 && model.regions.has('') && !isPlanned")
         await page.run(f"show({json.dumps(first)}, canvas)")
         await page.until("$('drawer-body').textContent.includes('VVV')")
         for part in ("#problems-table", "#regions-panel", "#news-panel", "#drawer"):
@@ -363,7 +367,7 @@ async def test_an_id_of_any_text_is_cut_on_the_page_but_asked_for_as_it_is():
         odd = "é" + "x" * 250 + "?#"
         async with dashboard(sandbox, ids=[odd]) as board:
             await page.go(board.url)
-            await page.until("model?.problems.size === 1")
+            await page.until(ONE_PROBLEM)
             await page.run("document.querySelector('#problems-table button').click()")
             await page.until("$('drawer-body').textContent.includes('Last changes')")
             title = await page.text("#drawer-title")
@@ -381,7 +385,7 @@ async def test_no_table_is_cut_and_no_region_is_broken(width):
         for state in ("OFFLINE", "DISCONNECTED", "DRAINING"):
             sandbox.set_state(first, ip, state)
             await page.until(f"$('news-panel').textContent.includes({json.dumps(state)})")
-        await page.until("model.regions.has('ap-southeast-1')")
+        await page.until("model.regions.has('ap-southeast-1') && !isPlanned")
         await everything_fits(page)
         lines = await page.run("""[...document.querySelectorAll(".regions tbody th bdi")]
             .map((name) => name.getClientRects().length + name.offsetHeight)""")
