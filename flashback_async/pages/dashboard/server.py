@@ -25,6 +25,8 @@ _RETRY_AFTER = "10"  # seconds, for a viewer too many
 _SHUTDOWN = 0.2  # seconds for connections at the end
 _SEND_BUFFER = 131_072  # bytes that the system keeps for a viewer; else it may be megabytes
 _BUCKET: Final = "/bucket/"
+# The parts of the page's script, in their order: some use an earlier one as they are read.
+_SCRIPT = ("texts", "model", "panels", "cells", "bucket", "live")
 
 
 class Dashboard:
@@ -161,11 +163,11 @@ def _page(nonce: str) -> str:
     looks = [look._asdict() for look in LOOKS]
     parts = {
         "nonce": nonce,
-        "style": static_text("look.css") + static_text("dashboard.css"),
+        "style": static_text("look.css") + static_text("dashboard/page.css"),
         "looks": _for_script(looks),
-        "script": static_text("dashboard.js"),
+        "script": "\n".join(static_text(f"dashboard/{name}.js") for name in _SCRIPT),
     }
-    page = static_text("dashboard.html")
+    page = static_text("dashboard/page.html")
     for name, text in parts.items():
         page = page.replace(f"{{{{{name}}}}}", text)
     return page
