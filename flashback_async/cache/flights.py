@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from flashback_async.cache.shelf import Place
 from flashback_async.clock import Clock
@@ -15,10 +15,18 @@ _LOOK_AGAIN = 0.01  # seconds between two looks at what a pause holds up
 Answers: TypeAlias = dict[Place, Any]  # each a value or a FlashbackError
 
 
-class Flight:
-    """One request, for which any number of look-ups wait. Nobody's cancellation is another's.
+class Answer(NamedTuple):
+    """A value or a FlashbackError, and when it arrived."""
 
-    A flight that nobody waits for any more is cancelled, unless it goes on as a ``refresh``.
+    what: Any
+    arrived_at: float
+
+
+class Flight:
+    """One call, for which any number of look-ups wait. Nobody's cancellation is another's.
+
+    Its answers may arrive in parts. A flight is cancelled if nobody waits for what is missing,
+    unless it goes on as a ``refresh``.
     """
 
     def __init__(self, places: set[Place], *, is_refresh: bool) -> None:
@@ -26,8 +34,7 @@ class Flight:
         self.began_as_refresh = is_refresh
         self.kept = set(places)  # those whose answers are still wanted in the cache
         self.is_refresh = is_refresh
-        self.answers: Answers = {}
-        self.landed_at = 0.0
+        self.answers: dict[Place, Answer] = {}
         self.bug: BaseException | None = None
         self.has_landed = False
         self._waits: set[Wait] = set()
@@ -38,11 +45,15 @@ class Flight:
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(work, context=contextvars.Context())
 
+    def receive(self, answers: Answers, now: float) -> None:
+        """Record answers, and tell those who wait."""
+        self.answers |= {place: Answer(what, now) for place, what in answers.items()}
+        self._tell()
+
     def land(self) -> None:
-        """Record that the answers are there, and tell those who wait."""
+        """Record that no more answers come, and tell those who wait."""
         self.has_landed = True
-        for wait in list(self._waits):
-            wait.landed(self)
+        self._tell()
 
     def join(self, wait: Wait) -> None:
         """Add one who waits."""
@@ -67,6 +78,10 @@ class Flight:
         if self._task is not None:
             self._task.cancel()
 
+    def _tell(self) -> None:
+        for wait in list(self._waits):
+            wait.look_at(self)
+
 
 class Pauses(Protocol):
     """The pauses that the API asks for."""
@@ -86,28 +101,40 @@ class Pauses(Protocol):
 
 
 class Wait:
-    """One call that waits for some flights, until its deadline or a pause that outlasts it."""
+    """One call that waits for answers, until its deadline or a pause that outlasts it.
 
-    def __init__(self, flights: set[Flight], ends: float | None, clock: Clock) -> None:
-        self.outlasted_by = 0.0  # seconds of a pause
-        self.held_up: set[Flight] = set()  # those that wait for its end
-        self._flights = flights
-        self._left = {flight for flight in flights if not flight.has_landed}
+    Attributes:
+        left: The flights that have not brought all that is wanted of them.
+        outlasted_by: Seconds of the pause.
+        held_up: The flights that wait for its end.
+    """
+
+    def __init__(self, wanted: Mapping[Place, Flight], ends: float | None, clock: Clock) -> None:
+        self.outlasted_by = 0.0
+        self.held_up: set[Flight] = set()
+        self._missing: dict[Flight, set[Place]] = {}
+        for place, flight in wanted.items():
+            if not flight.has_landed:
+                self._missing.setdefault(flight, set()).add(place)
+        self.left = set(self._missing)
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ends = ends
         self._clock = clock
-        for flight in self._left:
+        for flight in self.left:
             flight.join(self)
 
-    def landed(self, flight: Flight) -> None:
-        """Record that a flight has landed."""
-        self._left.discard(flight)
-        if not self._left:
+    def look_at(self, flight: Flight) -> None:
+        """Record what has arrived of a flight."""
+        missing = self._missing[flight]
+        missing -= flight.answers.keys()
+        if flight.has_landed or not missing:
+            self.left.discard(flight)
+        if not self.left:
             self._wake()
 
     async def end(self, pauses: Pauses) -> None:
-        """Wait until all flights have landed, or it makes no sense to wait any longer."""
-        if not self._left:
+        """Wait until all answers are there, or it makes no sense to wait any longer."""
+        if not self.left:
             return
         ends = self._ends
         if ends is None:
@@ -123,8 +150,8 @@ class Wait:
             if self._woken.done() or pause <= 0 or clock.monotonic() + pause <= ends:
                 return
             self.outlasted_by = pause
-            self.held_up = {flight for flight in self._left if flight.is_held_up(pauses)}
-            if self.held_up == self._left:
+            self.held_up = {flight for flight in self.left if flight.is_held_up(pauses)}
+            if self.held_up == self.left:
                 self._wake()
             else:
                 look_soon()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from attrs import define
@@ -27,14 +28,18 @@ from flashback_async.errors import (
 Result: TypeAlias = Cached[Any] | FlashbackError
 
 
-class Question(NamedTuple):
-    """One request: the places that it answers, and the call that makes it.
+Receive: TypeAlias = Callable[[Answers], None]
 
-    ``final`` are those whose values never change any more.
+
+class Question(NamedTuple):
+    """One call: the places that it answers, and the function that makes it.
+
+    ``ask`` hands on the answers as they arrive, or raises the error of those that are missing.
+    ``final`` are the places whose values never change any more.
     """
 
     places: set[Place]
-    ask: Callable[[], Awaitable[Answers]]
+    ask: Callable[[Receive], Awaitable[None]]
     final: frozenset[Place] = frozenset()
 
 
@@ -149,7 +154,7 @@ class Lookups:
         found: dict[Place, Result] = {}
         if waited_for:
             began = self._now()
-            wait = await self._wait_for(set(waited_for.values()), ends)
+            wait = await self._wait_for(waited_for, ends)
             for place, flight in waited_for.items():
                 found[place] = self._result(place, flight, old[place], wait, began)
         # Ages are those of the end.
@@ -194,7 +199,7 @@ class Lookups:
     def _begin(self, places: list[Place], plan: Plan, *, is_refresh: bool) -> dict[Place, Flight]:
         """Begin requests for some places; return the flight of each."""
         begun: dict[Place, Flight] = {}
-        for question in plan(places) if places else ():
+        for question in list(plan(places)) if places else ():
             flight = Flight(question.places, is_refresh=is_refresh)
             begun |= dict.fromkeys(question.places, flight)
             self._running.add(flight)
@@ -204,32 +209,42 @@ class Lookups:
         return begun
 
     async def _fly(self, flight: Flight, question: Question) -> None:
-        """Make a request, and hand its answers to the cache and to those who wait."""
+        """Make a call, and hand its answers to the cache and to those who wait."""
+        receive = partial(self._receive, flight, question.final)
         try:
-            flight.answers = await question.ask()
+            await question.ask(receive)
         except FlashbackError as error:
-            flight.answers = dict.fromkeys(question.places, error)
+            receive(dict.fromkeys(flight.places - flight.answers.keys(), error))
         except BaseException as error:
             flight.bug = error
             if isinstance(error, asyncio.CancelledError) or not flight.is_waited_for:
                 raise
         finally:
-            self._land(flight, question.final)
+            self._land(flight)
 
-    def _land(self, flight: Flight, final: frozenset[Place]) -> None:
+    def _receive(self, flight: Flight, final: frozenset[Place], answers: Answers) -> None:
+        now = self._now()
+        self._take_out(flight, answers)
+        for place, answer in answers.items():
+            if place in flight.kept:
+                self._keep(place, answer, now, is_final=place in final)
+        if any(isinstance(answer, AuthenticationError) for answer in answers.values()):
+            self.clear()
+        flight.receive(answers, now)
+
+    def _land(self, flight: Flight) -> None:
         self._running.discard(flight)
-        flight.landed_at = now = self._now()
-        errors = [a for a in flight.answers.values() if isinstance(a, FlashbackError)]
-        if flight.began_as_refresh and errors:
-            self.counts.refresh_failures += 1
-        for place in flight.places:
+        self._take_out(flight, flight.places)
+        if flight.began_as_refresh:
+            failed = any(isinstance(a.what, FlashbackError) for a in flight.answers.values())
+            self.counts.refresh_failures += failed
+        flight.land()
+
+    def _take_out(self, flight: Flight, places: Iterable[Place]) -> None:
+        """Let the next look-up of these places begin a call of its own."""
+        for place in places:
             if self._flights.get(place) is flight:
                 del self._flights[place]
-            if place in flight.kept and place in flight.answers:
-                self._keep(place, flight.answers[place], now, is_final=place in final)
-        if any(isinstance(error, AuthenticationError) for error in errors):
-            self.clear()
-        flight.land()
 
     def _keep(self, place: Place, answer: object, now: float, *, is_final: bool) -> None:
         """Keep an answer, or what it says about the value that is kept."""
@@ -244,16 +259,16 @@ class Lookups:
 
     # Waiting.
 
-    async def _wait_for(self, flights: set[Flight], ends: float | None) -> Wait:
-        wait = Wait(flights, ends, self.clock)
+    async def _wait_for(self, wanted: dict[Place, Flight], ends: float | None) -> Wait:
+        flights = set(wanted.values())
+        wait = Wait(wanted, ends, self.clock)
         try:
             await wait.end(self._pauses)
         except BaseException:
             self._leave(flights, wait)
             raise
-        for flight in flights:
-            if not flight.has_landed:
-                flight.is_refresh = True  # it goes on for the next one who asks
+        for flight in wait.left:
+            flight.is_refresh = True  # it goes on for the next one who asks
         self._leave(flights, wait)
         return wait
 
@@ -261,9 +276,7 @@ class Lookups:
         """Stop to wait; a flight that nobody waits for is taken out before it is cancelled."""
         for flight in flights:
             if flight.leave(wait):
-                for place in flight.places:
-                    if self._flights.get(place) is flight:
-                        del self._flights[place]
+                self._take_out(flight, flight.places)
                 self._running.discard(flight)
                 flight.cancel()
 
@@ -274,9 +287,9 @@ class Lookups:
         if flight.bug is not None:
             raise flight.bug
         if place in flight.answers:
-            answer = flight.answers[place]
+            answer, arrived_at = flight.answers[place]
             if not isinstance(answer, FlashbackError):
-                return self._cached(Entry(answer, flight.landed_at), None)
+                return self._cached(Entry(answer, arrived_at), None)
         else:
             answer = self._given_up(flight, wait, began)
         error: FlashbackError = answer

@@ -254,7 +254,7 @@ class CallRecord:
         how = "succeeded" if name is None else f"ended with {name}"
         ours = error if isinstance(error, FlashbackError) else None
         text = "%s: %s after %.3f s, attempts: %d"
-        self._log(logging.DEBUG, text, how, took, self.attempts, error=ours)
+        self._log(logging.DEBUG, text, how, took, self.attempts, error=ours, elapsed=took)
 
     def _request_id(self, answer: Response) -> str | None:
         request_id = answers.request_id(answer, self.secret)

@@ -11,14 +11,14 @@ from attrs import evolve
 
 from flashback_async.bulk.report import Report
 from flashback_async.cache.facts import Cached
-from flashback_async.cache.flights import Answers
-from flashback_async.cache.lookups import Lookups, Question
+from flashback_async.cache.lookups import Lookups, Question, Receive
 from flashback_async.cache.shelf import Place
 from flashback_async.errors import FlashbackError
 from flashback_async.models import BucketStats
 from flashback_async.resources.bucket_stats import BucketStatsResource
 from flashback_async.resources.bulk import check_ids, naming
 from flashback_async.resources.cached_reads import Reads, one, values_of
+from flashback_async.resources.lists import Answers
 
 
 class CachedBucketStats(Reads[str, BucketStats]):
@@ -122,6 +122,8 @@ class CachedBucketStats(Reads[str, BucketStats]):
         for batch in self._lists.batches(ids):
             yield Question({(self._name, i) for i in batch}, partial(self._list, batch))
 
-    async def _list(self, ids: builtins.list[str]) -> Answers:
-        answers = await self._lists.answers(ids)
-        return {(self._name, bucket_id): answer for bucket_id, answer in answers.items()}
+    async def _list(self, ids: builtins.list[str], receive: Receive) -> None:
+        def hand_on(answers: Answers) -> None:
+            receive({(self._name, bucket_id): answer for bucket_id, answer in answers.items()})
+
+        await self._lists.ask(ids, hand_on)

@@ -21,8 +21,8 @@ from flashback_async.resources.cached_reads import Reads, one, values_of
 from flashback_async.resources.days import utc_day
 from flashback_async.resources.node_stats import BucketDay, NodeStatsResource, all_pairs
 
-# So long after its end, a day's statistics do not change any more.
-_SETTLES = timedelta(hours=1)
+# So long after its beginning, a day's statistics do not change any more.
+_FINAL_AFTER = timedelta(days=1, hours=1)
 
 
 class CachedNodeStats(Reads[BucketDay, list[DailyNodeStats]]):
@@ -122,6 +122,7 @@ class CachedNodeStats(Reads[BucketDay, list[DailyNodeStats]]):
         now = datetime.fromtimestamp(self._lookups.clock.wall(), UTC)
         for place in places:
             key = cast("BucketDay", place[1])
-            ends = datetime.combine(key.day, time(), UTC) + timedelta(days=1)
-            final = frozenset({place}) if now - ends > _SETTLES else frozenset()
+            # Not from its end, which the last day of the calendar does not have.
+            age = now - datetime.combine(key.day, time(), UTC)
+            final = frozenset({place}) if age > _FINAL_AFTER else frozenset()
             yield Question({place}, partial(one, place, partial(self._stats.get, *key)), final)

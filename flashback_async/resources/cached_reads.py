@@ -13,8 +13,7 @@ from flashback_async.api.urls import check_bucket_id
 from flashback_async.bulk.fanout import check_deadline
 from flashback_async.bulk.report import Failure, Outcome, Report, Success, repeated
 from flashback_async.cache.facts import Cached
-from flashback_async.cache.flights import Answers
-from flashback_async.cache.lookups import Lookups, Question, Result
+from flashback_async.cache.lookups import Lookups, Question, Receive, Result
 from flashback_async.cache.shelf import Place
 from flashback_async.errors import FlashbackError, InvalidArgumentError
 from flashback_async.resources.bulk import name_call, naming
@@ -109,6 +108,6 @@ def values_of(report: Report[K, Cached[V]]) -> Report[K, V]:
     )
 
 
-async def one(place: Place, ask: Callable[[], Awaitable[object]]) -> Answers:
-    """Return the answer of a request that is about one place."""
-    return {place: await ask()}
+async def one(place: Place, ask: Callable[[], Awaitable[object]], receive: Receive) -> None:
+    """Make a call that is about one place."""
+    receive({place: await ask()})

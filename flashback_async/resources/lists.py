@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -39,6 +39,7 @@ A = TypeVar("A")
 
 Answer: TypeAlias = BucketStats | FlashbackError
 Answers: TypeAlias = dict[str, Answer]
+Receive: TypeAlias = Callable[[Answers], None]
 
 _LIST = "bucket_stats.list"
 # Statuses with which the API may refuse a whole list because of one id in it.
@@ -89,9 +90,9 @@ class Lists(Bulk[str, BucketStats]):
         """Return checked ids in as few lists as their URLs allow."""
         return [[bucket_id for _, bucket_id in batch] for batch in cut(ids, self._cutter())]
 
-    async def answers(self, ids: list[str]) -> Answers:
-        """Return the answer for each id of one list, as one call."""
-        return await self._ask(ids, SINGLE_CALL, self._caller.state.clock.monotonic())
+    async def ask(self, ids: list[str], receive: Receive) -> None:
+        """Ask for one list, as one call; hand on the answers as they arrive."""
+        await self._ask(ids, SINGLE_CALL, receive, self._caller.state.clock.monotonic())
 
     def _cutter(self) -> Cutter[str]:
         return Cutter(listed_size, self._room, _MOST_IN_LIST)
@@ -126,31 +127,38 @@ class Lists(Bulk[str, BucketStats]):
         """Return the answers for ids that are in flight in no other list."""
         flight: Flight[Answers] = Flight()
         in_flight.update(dict.fromkeys(ids, flight))
+        answers: Answers = {}
         try:
-            answers = await self._ask(ids, run)
+            await self._ask(ids, run, answers.update)
         except asyncio.CancelledError:
             if run.expired is None:
                 raise
-            answers = dict.fromkeys(ids, run.cancelled())
+            missing: Answers = dict.fromkeys(ids, run.cancelled())
+            answers = missing | answers
         for bucket_id in ids:
             del in_flight[bucket_id]
         flight.land(answers)
         return answers
 
-    async def _ask(self, ids: list[str], run: Run, since: float | None = None) -> Answers:
-        """Return the answers for ids from one list, or from its halves if the API refuses it."""
+    async def _ask(
+        self, ids: list[str], run: Run, receive: Receive, since: float | None = None
+    ) -> None:
+        """Ask for ids in one list, or in its halves if the API refuses it."""
         request = Request(_LIST, "GET", list_target(ids))
+        answers: Answers | None
         try:
-            return await self._caller.call(
+            answers = await self._caller.call(
                 request, partial(answers_in, ids), run, errors_in=_errors_in, since=since
             )
         except FlashbackError as error:
             refused = isinstance(error, APIError) and error.status in _REFUSALS
-            if not refused or len(ids) == 1:
-                return dict.fromkeys(ids, error)
+            answers = None if refused and len(ids) > 1 else dict.fromkeys(ids, error)
+        if answers is not None:
+            receive(answers)
+            return
         middle = len(ids) // 2
-        first = await self._ask(ids[:middle], run, since)
-        return first | await self._ask(ids[middle:], run, since)
+        await self._ask(ids[:middle], run, receive, since)
+        await self._ask(ids[middle:], run, receive, since)
 
 
 async def list_all(caller: Caller) -> list[BucketStats]:

@@ -31,6 +31,7 @@ from flashback_async import (
     FlashbackError,
     InvalidArgumentError,
     Limits,
+    Observer,
     ProtocolError,
     ResponseTooLargeError,
     RetryPolicy,
@@ -718,3 +719,22 @@ async def test_a_time_without_an_offset_is_utc_wherever_the_machine_is(monkeypat
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+async def test_the_log_and_the_observer_tell_the_same_seconds_of_a_call(caplog):
+    told = []
+
+    class Witness(Observer):
+        def call_ended(self, fact):
+            told.append(fact.elapsed)
+
+    caplog.set_level(logging.DEBUG, "flashback_async")
+    async with (
+        ScriptedServer(response(body=status_body("b"))) as server,
+        client_of(server, observer=Witness()) as client,
+    ):
+        for _ in range(3):
+            await client.status.get("b")
+    logged = [r.flashback["elapsed"] for r in caplog.records if "attempts: " in r.getMessage()]
+    assert len(told) == 3
+    assert logged == told

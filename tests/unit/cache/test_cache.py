@@ -36,10 +36,15 @@ class Api:
         self.broken = None  # what answers instead
         self.asked = []
         self.latency = 0.01
+        self.forbidden = None  # an id for which whole lists are refused
+        self.slow = 0.0  # so much longer takes an answer about it
 
     async def __call__(self, request, attempt):
         self.asked.append(request)
         await sleep(self.latency)
+        if self.forbidden and self.forbidden in request.target:
+            await sleep(self.slow if request.target.count("%2C") < 3 else 0)
+            return no(403)
         if self.broken is not None:
             return self.broken
         if request.operation == "node_stats.get":
@@ -376,6 +381,79 @@ async def test_a_list_is_cancelled_when_nobody_waits_for_any_key_of_it(made):
     assert bench.script.under_way == 0
 
 
+async def halved(made, **policy):
+    """Return a cache whose API refuses lists with "x", and answers for half of one slowly."""
+    api, cache, bench = made(policy=policy)
+    api.forbidden, api.slow = "x", 0.5
+    return api, cache, bench, ["a", "b", "c", "x"]
+
+
+async def test_each_value_of_a_halved_list_has_its_own_age(made):
+    api, cache, _, ids = await halved(made, fresh=1.0, stale=0.0)
+    report = await cache.bucket_stats.lookup_many(ids)
+    assert isinstance(report.failed["x"], PermissionDeniedError)
+    # The half with "x" is refused after half a second, and so is "x" alone after that.
+    ages = {key: found.age for key, found in report.succeeded.items()}
+    assert ages == pytest.approx({"a": 1.03, "b": 1.03, "c": 0.51}, abs=0.001)
+    assert [found.stale for found in report.succeeded.values()] == [True, True, False]
+    asked = len(api.asked)
+    await cache.bucket_stats.get("c")
+    assert len(api.asked) == asked
+    await cache.bucket_stats.get("a")
+    assert len(api.asked) == asked + 1
+
+
+async def test_what_has_arrived_of_a_halved_list_is_not_lost_at_the_deadline(made):
+    api, cache, _, ids = await halved(made)
+    report = await cache.bucket_stats.get_many(ids, deadline=0.3)
+    assert list(report.succeeded) == ["a", "b"]
+    assert all(isinstance(e, DeadlineExceededError) for e in report.failed.values())
+    assert cache.stats.entries == 2
+    asked = len(api.asked)
+    await cache.bucket_stats.get("a")
+    assert len(api.asked) == asked
+
+
+async def test_who_waits_for_a_key_of_a_list_waits_no_longer_than_for_its_answer(made):
+    _, cache, bench, ids = await halved(made)
+    page = asyncio.create_task(cache.bucket_stats.get_many(ids))
+    await sleep(0.005)
+    began = now()
+    await cache.bucket_stats.get("b")
+    assert now() - began == pytest.approx(0.015)
+    assert cache.stats.joined == 1
+    # What nobody waits for any more is not asked for.
+    page.cancel()
+    await turns()
+    assert (bench.script.under_way, cache.stats.in_flight) == (0, 0)
+    assert cache.stats.entries == 2
+
+
+async def test_who_has_the_answer_for_a_key_does_not_keep_the_rest_of_the_list_going(made):
+    _, cache, bench, ids = await halved(made)
+    page = asyncio.create_task(cache.bucket_stats.get_many(ids))
+    await sleep(0.005)
+    one = asyncio.create_task(cache.bucket_stats.get("b"))
+    await turns()
+    page.cancel()
+    began = now()
+    await one
+    assert now() - began == pytest.approx(0.015)
+    await turns()
+    assert (bench.script.under_way, cache.stats.in_flight) == (0, 0)
+
+
+async def test_a_rejected_token_in_a_part_of_a_list_clears_the_cache(made):
+    api, cache, _, ids = await halved(made)
+    page = asyncio.create_task(cache.bucket_stats.get_many(ids))
+    await sleep(0.1)
+    assert cache.stats.entries == 2
+    api.forbidden, api.broken = None, no(401)
+    report = await page
+    assert list(report.succeeded) == ["a", "b"]
+    assert (cache.stats.entries, cache.stats.in_flight) == (0, 0)
+
+
 async def test_the_list_of_all_is_one_entry_and_each_caller_gets_a_list_of_its_own(made):
     api, cache, _ = made()
     first = await cache.bucket_stats.list()
@@ -403,6 +481,14 @@ async def test_what_is_asked_for_after_its_day_has_settled_stays_fresh(made):
     report[0].value.clear()
     assert len(await cache.node_stats.get("a", "2024-01-13")) == 1
     assert len(api.asked) == 4
+
+
+async def test_the_last_and_the_first_day_of_the_calendar_are_days_like_others(made):
+    api, cache, _ = made()
+    report = await cache.node_stats.get_many(["a"], ["0001-01-01", "9999-12-31"])
+    assert report.ok
+    assert len(await cache.node_stats.get("a", "9999-12-31")) == 1
+    assert len(api.asked) == 2
 
 
 # Deadlines and pauses.
