@@ -59,7 +59,7 @@ class Retry(Enum):
     TRANSIENT = "transient"  # retried after a back-off
     THROTTLED = "throttled"  # retried when the server allows it
     STALE = "stale"  # a reused connection was closed before any byte of an answer: sent again once
-    RECALLED = "recalled"  # recalled before it was sent: admitted anew, at no cost
+    RECALLED = "recalled"  # given up before it was sent: admitted anew, at no cost
 
 
 @frozen(slots=True)
@@ -135,10 +135,11 @@ class Transport(Protocol):
         - ``RequestTimeoutError``: connecting took longer than ``attempt.connect``. The caller
           ends what takes longer in other phases, by cancellation;
         - ``ConnectionLostError``: TRANSIENT, but STALE if the connection was a used one and was
-          lost before any byte of the answer;
+          lost after the request was sent and before any byte of the answer;
         - ``ProtocolError``, ``DecodeError`` of a content encoding, and ``ResponseTooLargeError``:
           NEVER retried;
-        - RECALLED, and ``ClientClosedError`` after ``close``: nothing was sent.
+        - RECALLED after ``recall``, or if a used connection was lost before the request was sent;
+        - ``ClientClosedError`` after ``close``. After these two, nothing was sent.
 
         No failure keeps an exception, traceback or text that may hold the token. The attempt is
         kept up to date meanwhile: it tells how far the exchange came if it is cancelled.

@@ -14,6 +14,7 @@ from flashback_async.api import answers
 from flashback_async.api.redaction import redact
 from flashback_async.values import Attempt, NoAnswer, Retry, Secret
 
+# Of a request that was not sent, because it was recalled or its connection was lost before.
 RECALLED = NoAnswer(errors.TransportError("the request was recalled"), Retry.RECALLED, sent=False)
 
 

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from flashback_async.net import failures
 from flashback_async.net.failures import Route
 from flashback_async.net.reader import AnswerReader, Reply
-from flashback_async.values import Attempt, Secret
+from flashback_async.values import Attempt, Response, Secret
 
 Sink = asyncio.Future[Reply]
 
@@ -47,6 +47,7 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, route: Route, max_response_bytes: int, owner: Owner) -> None:
         self._route = route
+        self._max_response_bytes = max_response_bytes
         self._reader = AnswerReader(max_response_bytes)
         self._owner = owner
 
@@ -90,13 +91,28 @@ class Wire(asyncio.Protocol):
         self._owner.forget(self)
 
     def _lost(self) -> Reply:
-        """Return the failure of an exchange whose connection was lost."""
+        """Return the reply of an exchange whose connection was lost."""
         error = self._error
         if self._unasked:
-            return failures.unasked(self._unasked, self._secret)
+            return self._greeting()
+        if self._was_used and not self._has_sent:
+            return failures.RECALLED
         reset = isinstance(error, OSError) and error.errno == errno.ECONNRESET
         began = self._reader.has_begun
         return failures.lost(error, self._attempt, self._route, began=began, reset=reset)
+
+    def _greeting(self) -> Reply:
+        """Return the reply of a server that spoke before it was asked.
+
+        One that is full may refuse a connection so. Other answers would be about a request.
+        """
+        reader = AnswerReader(self._max_response_bytes)
+        reader.expect(self._attempt, self._secret)
+        reply = reader.feed(self._unasked) or reader.end()
+        reader.close()
+        if isinstance(reply, Response) and (reply.status >= 500 or reply.status in (408, 429)):
+            return reply
+        return failures.unasked(self._unasked, self._secret)
 
     # What the pool and the call do with it.
 

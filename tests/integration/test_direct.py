@@ -7,6 +7,7 @@ import ssl
 
 import pytest
 
+from flashback_async import FlashbackClient, Observer, RetryPolicy
 from flashback_async.api.wire import decode_status
 from flashback_async.errors import (
     CertificateError,
@@ -338,8 +339,7 @@ async def test_bytes_that_arrive_before_a_request_leaves_are_not_its_answer(turn
         reply = await running
         assert isinstance(reply, Response) == has_left
         if not has_left:
-            failed(reply, ConnectionLostError)
-            assert reply.retry is Retry.STALE
+            assert (reply.retry, reply.sent) == (Retry.RECALLED, False)
 
 
 async def test_a_connection_that_ended_while_the_loop_was_busy_carries_no_request():
@@ -347,8 +347,50 @@ async def test_a_connection_that_ended_while_the_loop_was_busy_carries_no_reques
         running = asyncio.create_task(exchange(transport))
         await asyncio.sleep(0)
         peer.connections[0].shutdown(socket.SHUT_WR)
-        assert failed(await running, ConnectionLostError).retry is Retry.STALE
+        reply = await running
+        assert (reply.retry, reply.sent) == (Retry.RECALLED, False)
         assert peer.received() == [0]
+
+
+def ends(connection):
+    connection.shutdown(socket.SHUT_WR)
+
+
+def says_more(connection):
+    connection.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize("act", [ends, says_more])
+async def test_a_request_that_was_held_back_leaves_over_another_connection(act):
+    told = []
+
+    class Witness(Observer):
+        def attempt_ended(self, fact):
+            told.append((fact.attempt, fact.status, fact.error))
+
+    peer = Peer()
+    try:
+        async with FlashbackClient(
+            "a-token",
+            base_url=peer.url,
+            retry=RetryPolicy.none(),
+            observer=Witness(),
+            transport="direct",
+        ) as client:
+            first = asyncio.create_task(client.status.get("b"))
+            await peer.receives(1)
+            peer.answer()
+            await first
+            act(peer.connections[0])
+            second = asyncio.create_task(client.status.get("b"))
+            async with asyncio.timeout(GUARD):
+                await peer.receives(1)
+            peer.connections[1].send(OK)
+            await second
+            assert peer.received() == [0, 0]
+    finally:
+        peer.close()
+    assert told == [(1, 200, None), (1, 200, None)]
 
 
 async def test_unread_bytes_hold_back_only_the_request_of_their_connection():

@@ -259,7 +259,7 @@ async def test_what_an_idle_wire_receives_as_it_is_taken_is_no_answer():
     await turns(1)
     net.connections[0].answer()
     reply = await exchange.reply()
-    assert reply.retry is Retry.STALE
+    assert (reply.retry, reply.sent) == (Retry.RECALLED, False)
     assert net.written == [1]
     assert net.open == [False]
     await transport.close()
@@ -280,6 +280,47 @@ async def test_a_server_that_begins_by_sending_is_no_http(turn):
     assert reply.retry is Retry.NEVER
     assert net.written == [0]
     await transport.close()
+
+
+REFUSALS = {
+    "framed": b"HTTP/1.1 %s\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy",
+    "until_the_end": b"HTTP/1.0 %s\r\nRetry-After: 1\r\n\r\nbusy",
+}
+
+
+async def greeted(words, turn):
+    """Return the reply to a request whose server speaks when it has accepted the connection."""
+    transport, net = make()
+    if turn == 0:
+        net.on_made = lambda connection: connection.answer(words)
+    exchange = Exchange(transport)
+    if turn:
+        await turns(turn)
+        net.connections[0].answer(words)
+    reply = await exchange.reply()
+    assert net.written == [0]
+    assert net.open == [False]
+    await transport.close()
+    return reply
+
+
+@pytest.mark.parametrize("turn", [0, 2])
+@pytest.mark.parametrize("form", REFUSALS)
+@pytest.mark.parametrize("status", [b"408 Late", b"429 Busy", b"500 Oh", b"503 Full"])
+async def test_a_server_that_is_full_may_say_so_before_it_is_asked(status, form, turn):
+    reply = await greeted(REFUSALS[form] % status, turn)
+    assert isinstance(reply, Response)
+    assert (reply.status, reply.body) == (int(status[:3]), b"busy")
+    assert (b"Retry-After", b"1") in reply.headers
+
+
+@pytest.mark.parametrize("turn", [0, 2])
+@pytest.mark.parametrize("status", [b"200 OK", b"302 Found", b"401 No", b"403 No", b"404 No"])
+async def test_what_is_about_a_request_is_refused_before_there_is_one(status, turn):
+    reply = await greeted(REFUSALS["framed"] % status, turn)
+    assert type(reply.error) is ProtocolError
+    assert "begins by sending 'HTTP/1.1" in str(reply.error)
+    assert reply.retry is Retry.NEVER
 
 
 async def test_a_fresh_connection_costs_the_idle_ones_which_may_be_dead_too():
@@ -695,14 +736,15 @@ async def test_a_wire_that_is_freed_after_the_end_is_closed():
     assert net.open == [False, False]
 
 
-async def test_an_unsent_request_is_lost_with_its_wire():
+async def test_an_unsent_request_is_not_lost_with_its_wire():
     transport, net = make()
     await answered(transport, net, 3)
     exchanges = [Exchange(transport) for _ in range(3)]
     await turns(1)
     await transport.close()
     for exchange in exchanges:
-        assert type((await exchange.reply()).error) is ConnectionLostError
+        reply = await exchange.reply()
+        assert (reply.retry, reply.sent) == (Retry.RECALLED, False)
     assert net.written == [1, 1, 1]
 
 
