@@ -156,7 +156,7 @@ lowest: $(NEED_UV) ## run every test on the lowest allowed versions of the depen
 .PHONY: lowest-here
 lowest-here: $(VENV)/.ready
 	@echo 'setup: lowest allowed dependencies in $(VENV)'
-	@'$(UV)' pip install --quiet --python $(PY) --upgrade --resolution lowest-direct --all-extras -r pyproject.toml
+	@'$(UV)' pip install --quiet --python $(PY) --upgrade --resolution lowest-direct --all-extras --group dev -r pyproject.toml
 	@'$(UV)' pip check --quiet --python $(PY)
 	@$(PYTEST) $(ARGS)
 
