@@ -16,7 +16,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from flashback_async.history.disk import sync
-from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_text
+from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_of, time_text
 from flashback_async.history.target import Target
 
 _MAGIC = b"SQLite format 3\0"
@@ -277,9 +277,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 def _kept(database: sqlite3.Connection) -> list[KeptDay]:
     return [
-        KeptDay(
-            date.fromisoformat(day), rows, buckets, failed, ids, datetime.fromisoformat(kept_at)
-        )
+        KeptDay(date.fromisoformat(day), rows, buckets, failed, ids, time_of(kept_at))
         for day, rows, buckets, failed, ids, kept_at in database.execute(
             "SELECT * FROM days ORDER BY day"
         )
@@ -298,7 +296,7 @@ def _as_stored(values: Values) -> Values:
 
 def _row_of(values: Sequence[object], day: date) -> NodeDay:
     bucket_id, _, *rest, updated, last_latency_ms = values
-    at = None if updated is None else datetime.fromisoformat(str(updated))
+    at = None if updated is None else time_of(str(updated))
     return NodeDay._make((bucket_id, day, *rest, at, last_latency_ms))
 
 

@@ -259,6 +259,55 @@ with open(sys.argv[1], "r+b") as file:
 """
 
 
+def change_database(path, statement):
+    keep(path, "sqlite", 1)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+        database.commit()
+
+
+def change_table(path, change):
+    keep(path, "parquet", 1)
+    file = path / "day=2026-01-01" / "nodes.parquet"
+    with pq.ParquetFile(file) as opened:
+        table = opened.read()
+    pq.write_table(change(table), file)
+
+
+def rename_a_column(table):
+    names = [name.replace("provider", "supplier") for name in table.column_names]
+    return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+
+
+def set_a_time_past_the_year_9999(table):
+    place = table.column_names.index("last_updated")
+    times = pa.array([2**62] * len(table), pa.timestamp("us", tz="UTC"))
+    return table.set_column(place, "last_updated", times)
+
+
+def keep_at_a_time_without_a_zone(table):
+    about = table.schema.metadata[b"flashback_history"]
+    return table.replace_schema_metadata({"flashback_history": about.replace(b'Z"', b'"')})
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        (change_database, "UPDATE days SET kept_at = rtrim(kept_at, 'Z')"),
+        (change_database, "UPDATE node_days SET last_updated = rtrim(last_updated, 'Z')"),
+        (change_table, keep_at_a_time_without_a_zone),
+        (change_table, rename_a_column),
+        (change_table, set_a_time_past_the_year_9999),
+    ],
+)
+def test_a_history_with_a_value_that_no_export_writes_is_damaged(tmp_path, change, how):
+    path = tmp_path / "history"
+    change(path, how)
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        history_status(path)
+        list(read_history(path))
+
+
 @needs_posix
 def test_reading_in_the_same_process_leaves_the_locks_of_an_export_alone(tmp_path):
     path = tmp_path / "history"
