@@ -107,7 +107,7 @@ class SqliteStore:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        check_file(target)
+        check_for_writing(target)
         with _opening, _refusing(target):
             _create(target.path)
             self._file = target.path.stat()
@@ -161,6 +161,23 @@ class SqliteStore:
         finally:
             self._database.close()
             _forget(self._identity)
+
+
+def check_for_writing(target: Target) -> None:
+    """Check, without SQLite, that a file is missing, empty, or a history of one name.
+
+    Under each of its names, a file has another lock and another log of SQLite.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    check_file(target)
+    with suppress(FileNotFoundError):
+        if target.path.stat().st_nlink > 1:
+            raise target.refused(
+                "has another name, a hard link: exports under two names would lose days "
+                "(copy the file instead)"
+            )
 
 
 def check_file(target: Target) -> None:

@@ -259,6 +259,21 @@ with open(sys.argv[1], "r+b") as file:
 """
 
 
+def test_a_database_with_two_names_is_read_and_not_written_to(tmp_path):
+    path, other = tmp_path / "history", tmp_path / "other"
+    keep(path, "sqlite", 1)
+    os.link(path, other)
+    before = contents(tmp_path)
+    for name in (path, other):
+        with pytest.raises(ConfigurationError, match=f"{name.name}' has another name, a hard link"):
+            keep(name, "sqlite", 2)
+    assert contents(tmp_path) == before
+    assert history_status(other).days == [day(1)]
+    other.unlink()
+    keep(path, "sqlite", 2)
+    assert history_status(path).days == [day(1), day(2)]
+
+
 def change_database(path, statement):
     keep(path, "sqlite", 1)
     with closing(sqlite3.connect(path)) as database:
