@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
 @contextmanager
 def heeding_sigterm() -> Iterator[None]:
     """End at SIGTERM as at Ctrl-C, also before the event loop runs."""
-    try:
+    before = None
+    with suppress(ValueError):  # not in the main thread
         before = signal.signal(signal.SIGTERM, _as_ctrl_c)
-    except ValueError:  # not in the main thread
-        yield
-        return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 
 import pytest
 
@@ -40,3 +41,19 @@ def test_sigterm_cancels_what_an_event_loop_runs(ctrl_c):
     with pytest.raises(KeyboardInterrupt), heeding_sigterm(), asyncio.Runner() as runner:
         runner.run(work())
     assert ended == ["at once", "cancelled"]
+
+
+def test_in_another_thread_nothing_is_added_to_an_error():
+    found = []
+
+    def work():
+        try:
+            with heeding_sigterm():
+                raise LookupError
+        except LookupError as error:
+            found.append(error.__context__)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [None]
