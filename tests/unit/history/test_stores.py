@@ -274,6 +274,18 @@ def test_a_database_with_two_names_is_read_and_not_written_to(tmp_path):
     assert history_status(path).days == [day(1), day(2)]
 
 
+@needs_posix
+@forms
+def test_links_that_lead_in_a_circle_are_refused_and_leave_no_lock(tmp_path, form):
+    path = tmp_path / "history"
+    path.symlink_to(path.name)
+    with pytest.raises(ConfigurationError, match="history' cannot be opened: "):
+        keep(path, form, 1)
+    with pytest.raises(ConfigurationError, match="history' cannot be opened: "):
+        history_status(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def change_database(path, statement):
     keep(path, "sqlite", 1)
     with closing(sqlite3.connect(path)) as database:
