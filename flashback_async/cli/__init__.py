@@ -12,7 +12,7 @@ from flashback_async.cli.signals import heeding_sigterm
 from flashback_async.cli.verdict import ENDLESS, Verdict, command_of, give, interrupted, is_check
 
 _NEEDED = ("click", "rich")
-_STOPPED = ("check", "history", *ENDLESS)  # which SIGTERM ends as Ctrl-C does
+_STOPPED = ("check", *ENDLESS)  # which SIGTERM ends as Ctrl-C does, also before they run
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -32,7 +32,7 @@ names. Data goes to standard output, everything else to standard error.
 
 \b
 Exit codes, the first that applies:
-  130  interrupted
+  130  interrupted, by Ctrl-C or SIGTERM
     2  usage or settings are wrong, or the output cannot be written
     3  the token was rejected
     5  the deadline passed

@@ -15,7 +15,6 @@ from flashback_async.cli.ids import all_ids
 from flashback_async.cli.options import Options
 from flashback_async.cli.runner import guarded, run_loop
 from flashback_async.cli.settings import naming_options
-from flashback_async.cli.signals import heeding_sigterm
 
 
 def until_stopped(
@@ -40,7 +39,7 @@ def until_stopped(
 
     def until_it_ends() -> int:
         stopped = suppress(KeyboardInterrupt, asyncio.CancelledError)
-        with stopped, heeding_sigterm(), naming_options(options):
+        with stopped, naming_options(options):
             run_loop(run())
         return Exit.OK
 

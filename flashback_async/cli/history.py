@@ -11,6 +11,7 @@ import click
 from flashback_async.cli.options import (
     Options,
     bucket_arguments,
+    check_number,
     parse_day,
     parse_days,
     shared_options,
@@ -46,6 +47,7 @@ from flashback_async.cli.options import (
 @click.option(
     "--settle",
     type=click.FloatRange(0, 8_760),
+    callback=check_number,
     default=1.0,
     show_default=True,
     metavar="HOURS",

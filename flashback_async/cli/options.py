@@ -93,6 +93,17 @@ def _check_positive(_: click.Context, parameter: click.Parameter, value: float |
     return value
 
 
+def check_number(_: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Return the value of an option with a range, which click lets NaN pass.
+
+    Raises:
+        click.BadParameter: It is NaN.
+    """
+    if math.isnan(value):
+        raise click.BadParameter(f"{value} is not a number", param=parameter)
+    return value
+
+
 def watch_options(command: Command) -> Command:
     """Add the options of every command that watches, named as the settings of a watch."""
     for add in reversed(_WATCH_OPTIONS):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Days = Iterator[tuple[date, list["NodeDay"]]]
 
 _STDOUT = "-"
-_DAYS = 366  # of a history
+_YEAR = 366  # days of a history
 
 
 def write_report(
@@ -70,11 +70,15 @@ def _check_target(out: str, history: str | None) -> None:
 
 def _read(history: str) -> Days:
     """Return the days of a history; the first is read at once, so that a bad file is told early."""
+    days = _days(history)
+    return chain(list(islice(days, 1)), days)
+
+
+def _days(history: str) -> Days:
     from flashback_async.history import read_history
 
     try:
-        days = read_history(history, datetime.now(UTC).date() - timedelta(days=_DAYS))
-        return chain(list(islice(days, 1)), days)
+        yield from read_history(history, datetime.now(UTC).date() - timedelta(days=_YEAR))
     except ConfigurationError as error:
         message = str(error).removeprefix("path: ")
         raise ConfigurationError(f"--history: {message}") from None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from flashback_async import FlashbackError
 from flashback_async.cli.exits import Deadline, Exit, exit_of
 from flashback_async.cli.messages import say
+from flashback_async.cli.signals import heeding_sigterm
 from flashback_async.cli.streams import drop_output, flush_output
 
 T = TypeVar("T")
@@ -22,9 +23,13 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
 
 
 def guarded(work: Callable[[], int], deadline: Deadline) -> int:
-    """Do the work and return its exit code; an error that ends it early becomes one line."""
+    """Do the work and return its exit code; an error that ends it early becomes one line.
+
+    SIGTERM ends it as Ctrl-C does, so that a bar is not left on the terminal.
+    """
     try:
-        return work()
+        with heeding_sigterm():
+            return work()
     except KeyboardInterrupt:
         drop_output()  # or Python would wait at exit for a reader that does not read
         say("interrupted")

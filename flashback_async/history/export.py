@@ -129,10 +129,10 @@ async def export_days(
     form = check_options(client, format, allow_failed, on_day)
     span = span_of(first, last, redo, settle)
     ids = checked_ids(bucket_ids)
-    client.status.watch(ids)  # it checks each id, and asks nothing before it is entered
-    target = target_at(path)
     # Checks the client and the concurrency by their own rules, and sends nothing.
     await client.node_stats.iter_many((), date.min, concurrency=concurrency).aclose()
+    client.status.watch(ids)  # it checks each id, and asks nothing before it is entered
+    target = target_at(path)
     async with Keeper(target, form) as keeper:
         kept = await keeper.kept()
         plan = span.plan(kept, datetime.now(UTC))

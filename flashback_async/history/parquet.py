@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from flashback_async import FlashbackError
 from flashback_async.history.disk import make_folder, sync
-from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_text
+from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_of, time_text
 from flashback_async.history.target import Target
 
 _FILE = "nodes.parquet"
@@ -62,17 +62,18 @@ class ParquetReader:
         """Return the rows of a day, by bucket and place."""
         with _refusing(self._target):
             # Without a partitioning of its own, pyarrow would add the day of the folder's name.
-            table = pq.read_table(_file_of(self._target.path, day), partitioning=None)
+            found = pq.read_table(_file_of(self._target.path, day), partitioning=None)
+            table = found.select(_SCHEMA.names)
             # Without its zone, for which pyarrow would load a database of all zones.
             place = _SCHEMA.get_field_index("last_updated")
             plain = table.column(place).cast(pa.timestamp("us"))
             lists = table.set_column(place, "last_updated", plain).to_pydict()
-        lists["last_updated"] = [at and at.replace(tzinfo=UTC) for at in lists["last_updated"]]
-        lists["day"] = [day] * table.num_rows
-        return sorted(
-            map(NodeDay._make, zip(*(lists[n] for n in NodeDay._fields), strict=True)),
-            key=lambda row: (row.bucket_id, row.place),
-        )
+            lists["last_updated"] = [at and at.replace(tzinfo=UTC) for at in lists["last_updated"]]
+            lists["day"] = [day] * table.num_rows
+            return sorted(
+                map(NodeDay._make, zip(*(lists[n] for n in NodeDay._fields), strict=True)),
+                key=lambda row: (row.bucket_id, row.place),
+            )
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -201,7 +202,7 @@ def _about(target: Target, day: date, path: Path) -> KeptDay:
     values: dict[str, Any] = json.loads(text)
     if values.pop("version") > _VERSION:
         raise target.refused("was written by a newer version of this package")
-    times = {"day": day, "kept_at": datetime.fromisoformat(values["kept_at"])}
+    times = {"day": day, "kept_at": time_of(values["kept_at"])}
     return KeptDay(**values | times)
 
 
@@ -224,7 +225,7 @@ def _refusing(target: Target) -> Iterator[None]:
         if error.errno is None:  # pyarrow's own, about what it has read
             raise target.refused(f"is damaged: {error}") from None
         raise
-    except (pa.ArrowException, ValueError, TypeError, LookupError) as error:
+    except (pa.ArrowException, ValueError, TypeError, LookupError, OverflowError) as error:
         if isinstance(error, FlashbackError):
             raise
         raise target.refused(f"is damaged: {error}") from None

@@ -108,6 +108,18 @@ def time_text(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
+def time_of(text: str) -> datetime:
+    """Return the time of a text that `time_text` has made.
+
+    Raises:
+        ValueError: It is another one, such as a time without a zone.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a zone: {text!a}")
+    return moment
+
+
 @lru_cache(maxsize=1024)  # an account has few hosts, and each takes a regular expression
 def _place_of(host: str | None) -> tuple[str | None, str | None]:
     """Return the region and the provider that a host names."""

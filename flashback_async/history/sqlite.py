@@ -16,7 +16,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from flashback_async.history.disk import sync
-from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_text
+from flashback_async.history.rows import WIDTH, KeptDay, NodeDay, Values, time_of, time_text
 from flashback_async.history.target import Target
 
 _MAGIC = b"SQLite format 3\0"
@@ -107,7 +107,7 @@ class SqliteStore:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        check_file(target)
+        check_for_writing(target)
         with _opening, _refusing(target):
             _create(target.path)
             self._file = target.path.stat()
@@ -161,6 +161,23 @@ class SqliteStore:
         finally:
             self._database.close()
             _forget(self._identity)
+
+
+def check_for_writing(target: Target) -> None:
+    """Check, without SQLite, that a file is missing, empty, or a history of one name.
+
+    Under each of its names, a file has another lock and another log of SQLite.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    check_file(target)
+    with suppress(FileNotFoundError):
+        if target.path.stat().st_nlink > 1:
+            raise target.refused(
+                "has another name, a hard link: exports under two names would lose days "
+                "(copy the file instead)"
+            )
 
 
 def check_file(target: Target) -> None:
@@ -277,9 +294,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 def _kept(database: sqlite3.Connection) -> list[KeptDay]:
     return [
-        KeptDay(
-            date.fromisoformat(day), rows, buckets, failed, ids, datetime.fromisoformat(kept_at)
-        )
+        KeptDay(date.fromisoformat(day), rows, buckets, failed, ids, time_of(kept_at))
         for day, rows, buckets, failed, ids, kept_at in database.execute(
             "SELECT * FROM days ORDER BY day"
         )
@@ -298,7 +313,7 @@ def _as_stored(values: Values) -> Values:
 
 def _row_of(values: Sequence[object], day: date) -> NodeDay:
     bucket_id, _, *rest, updated, last_latency_ms = values
-    at = None if updated is None else datetime.fromisoformat(str(updated))
+    at = None if updated is None else time_of(str(updated))
     return NodeDay._make((bucket_id, day, *rest, at, last_latency_ms))
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from flashback_async import ConfigurationError
 from flashback_async.history.lock import locked
 from flashback_async.history.rows import KeptDay, NodeDay, Values
-from flashback_async.history.sqlite import SqliteReader, SqliteStore, check_file
+from flashback_async.history.sqlite import SqliteReader, SqliteStore, check_for_writing
 from flashback_async.history.target import Format, Target, format_on_disk
 
 
@@ -98,7 +98,7 @@ def open_store(target: Target, form: Format) -> Iterator[Store]:
 def _form(form: Format, argument: str) -> _Form:
     """Return what makes up a form; ``argument`` is the one that asks for it, for an error."""
     if form == "sqlite":
-        return _Form(check_file, SqliteReader, SqliteStore)
+        return _Form(check_for_writing, SqliteReader, SqliteStore)
     try:
         from flashback_async.history.parquet import ParquetReader, ParquetStore, check_folder
     except ImportError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -59,12 +60,13 @@ def format_on_disk(target: Target) -> Format | None:
         ConfigurationError: It is neither a file nor a folder, or cannot be reached.
     """
     try:
-        if target.path.is_dir():
-            return "parquet"
-        if target.path.is_file():
-            return "sqlite"
-        if target.path.exists():
-            raise target.refused("is neither a file nor a folder")
+        mode = target.path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise target.refused(f"cannot be opened: {error.strerror}") from None
-    return None
+    if stat.S_ISDIR(mode):
+        return "parquet"
+    if stat.S_ISREG(mode):
+        return "sqlite"
+    raise target.refused("is neither a file nor a folder")

@@ -135,6 +135,7 @@ async def test_a_rejected_token_is_exit_code_3_and_finished_days_stay(setting, p
         (("a", "--from", "yesterday", "--out", "folder"), "it holds 'theirs'"),
         (("", "--from", "yesterday", "--out", "x"), "bucket_id must "),
         (("a", "--from", "yesterday", "--out", "x", "--settle", "-1"), "--settle"),
+        (("a", "--from", "yesterday", "--out", "x", "--settle", "nan"), "--settle"),
         (("a", "--from", "yesterday", "--out", "-"), "not standard output"),
         (("--status", "--redo", "today", "--out", "x"), "--status goes with --out and --output"),
     ],

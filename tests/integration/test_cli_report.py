@@ -1,8 +1,10 @@
 """``flashback report`` against a sandbox: what it writes, what it leaves alone, how it exits."""
 
 import os
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from unittest import mock
@@ -141,6 +143,22 @@ async def test_a_history_that_is_none_is_told_before_anything_is_asked(history, 
     assert result.code == 2
     assert result.err.startswith("error: --history: ")
     assert told in result.err
+    assert not out.exists()
+
+
+async def test_a_history_whose_later_days_are_damaged_is_told(tmp_path):
+    kept, out = tmp_path / "history.sqlite", tmp_path / "report.html"
+    async with sandbox_with_environment(buckets=2) as (sandbox, env):
+        await keep(sandbox, kept)
+        with closing(sqlite3.connect(kept)) as database:
+            last = "(SELECT max(day) FROM days)"
+            database.execute(f"UPDATE node_days SET last_updated = 'x' WHERE day = {last}")
+            database.commit()
+        arguments = ("report", "--all", "--history", str(kept), "--out", str(out))
+        result = await flashback(*arguments, env=env)
+    assert result.code == 2
+    assert result.err.startswith("error: --history: the file ")
+    assert result.err.endswith(" is damaged\n")
     assert not out.exists()
 
 

@@ -71,13 +71,14 @@ async def test_output_that_cannot_be_written_is_one_line():
 
 
 @needs_posix
-async def test_an_interrupt_while_it_waits_for_standard_input_is_exit_code_130():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+async def test_an_interrupt_while_it_waits_for_standard_input_is_exit_code_130(number):
     async with (
         sandbox_with_environment(buckets=1) as (sandbox, env),
         process("status", sandbox.bucket_ids[0], "-", env=env) as child,
     ):
         await child.stdout.readline()  # it runs, and now waits for more
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         assert await child.stderr.read() == b"interrupted\n"
         assert await child.wait() == 130
 
@@ -209,6 +210,43 @@ async def test_on_a_terminal_there_are_a_bar_and_colours_and_no_colours_if_not_w
     assert "50 buckets in " in coloured
     assert "ONLINE" in plain
     assert "\x1b[32m" not in plain
+
+
+HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"  # the cursor
+
+
+@needs_posix
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status", "-o", "jsonl"),
+        ("node-stats", "--day", "2026-01-01", "-o", "jsonl"),
+        ("report", "--out", "r.html"),
+        ("history", "--from", "2026-01-01", "--out", "h"),
+    ],
+    ids=lambda command: command[0],
+)
+async def test_an_interrupt_leaves_the_terminal_as_it_was(command, number, tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    async with sandbox_with_environment(buckets=40, latency=0.5) as (_, env):
+        env |= {"TERM": "xterm"}
+        streams = {"stdin": NULL, "stdout": NULL, "stderr": theirs, "cwd": tmp_path}
+        arguments = (*command, "--all", "--concurrency", "1")
+        async with process(*arguments, env=env, **streams) as child:
+            os.close(theirs)
+            shown = b""
+            while b" of 40" not in shown and b" days" not in shown:
+                shown += await asyncio.to_thread(os.read, ours, 65_536)
+            assert HIDE in shown
+            child.send_signal(number)
+            after = (await asyncio.to_thread(read_all, ours)).encode()
+            assert await child.wait() == 130
+    assert (shown + after).rfind(SHOW) > (shown + after).rfind(HIDE)
+    assert after.endswith(b"interrupted\r\n")
 
 
 async def on_terminal(*arguments, env):

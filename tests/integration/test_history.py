@@ -381,8 +381,9 @@ async def test_a_damaged_day_says_how_it_is_asked_again(client, sandbox, path):
 async def test_a_closed_client_is_refused_before_anything_is_written(sandbox, path):
     client = FlashbackClient(sandbox.token, base_url=sandbox.base_url)
     await client.close()
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(ClientClosedError) as raised:
         await export_days(client, sandbox.bucket_ids, FIRST, LAST, path)
+    assert raised.value.operation == "node_stats.iter_many"
     assert list(path.parent.iterdir()) == []
 
 

@@ -19,6 +19,24 @@ class Markup(str):
     __slots__ = ()
 
 
+class Room:
+    """The bytes that a part of a page may still take.
+
+    Attributes:
+        left: How many they are.
+    """
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, text: str, more: int = 0) -> bool:
+        """Take the bytes of a text, and ``more``; return False if there are not so many."""
+        fits = (needed := size(text) + more) <= self.left
+        if fits:
+            self.left -= needed
+        return fits
+
+
 Child: TypeAlias = "str | Iterable[Child] | None"
 Value: TypeAlias = str | int | float | bool | None
 
@@ -48,6 +66,11 @@ def join(children: Child) -> Markup:
     if isinstance(children, str):
         return Markup(escape(printable(children), quote=False))
     return Markup("".join(map(join, children)))
+
+
+def size(text: str) -> int:
+    """Return how many bytes a text takes in the file."""
+    return len(text.encode())
 
 
 def section(name: str, title: str, *children: Child, is_wide: bool = False) -> Markup:

@@ -11,6 +11,7 @@ from flashback_async.pages.look import LOOKS, NOT_REPORTED, ONLINE, OTHER, UNKNO
 from flashback_async.pages.report.findings import Findings
 from flashback_async.pages.report.markup import (
     Markup,
+    Room,
     foreign,
     join,
     scroll,
@@ -24,6 +25,7 @@ from flashback_async.pages.report.phrases import plural
 _REGIONS = 60
 _OTHER_STATES = 4  # columns for states that the API is not known to report
 _NAMED = 160  # cells of a group that a pointer names
+_NAMES = 24_000  # bytes of their names
 _MANY = 1_500  # buckets from which on their cells are smaller
 _HEADER = {"scope": "col"}
 
@@ -112,37 +114,46 @@ def cells(found: Findings) -> Markup:
 
 
 def _groups(found: Findings) -> Iterator[Markup]:
-    named = _NAMED  # cells that a pointer names, as many as have a row
+    named, names = _NAMED, Room(_NAMES)  # as many as may have a row
     down = [problem for problem in found.problems if problem.is_total]
     partly = [problem for problem in found.problems if not problem.is_total]
-    yield _group("No node ONLINE", [(p.look, p.bucket_id) for p in down], named)
+    yield _group("No node ONLINE", [(p.look, p.bucket_id) for p in down], named, names)
     for look in LOOKS:
         some = [(p.look, p.bucket_id) for p in partly if p.look.css == look.css]
         words = "in another state" if look.css == "other" else look.word
-        yield _group(f"Some nodes {words}", some, max(0, named - len(down)))
+        yield _group(f"Some nodes {words}", some, max(0, named - len(down)), names)
     silent = [(UNKNOWN, bucket_id) for ids in found.silent.values() for bucket_id in ids]
-    yield _group("No answer", silent, named)
-    yield _group("No nodes", [(NOT_REPORTED, bucket_id) for bucket_id in found.empty], named)
-    yield _group("Every node ONLINE", [(ONLINE, "")] * found.well, 0)
+    yield _group("No answer", silent, named, names)
+    empty = [(NOT_REPORTED, bucket_id) for bucket_id in found.empty]
+    yield _group("No nodes", empty, named, names)
+    yield _group("Every node ONLINE", [(ONLINE, "")] * found.well, 0, names)
 
 
-def _group(title: str, members: list[tuple[Look, str]], named: int) -> Markup:
+def _group(title: str, members: list[tuple[Look, str]], named: int, names: Room) -> Markup:
     """Return a group of cells; the first few have titles that name them."""
     if not members:
         return Markup()
     label = f"{title}: {plural(len(members), 'bucket')}"
     count = tag("span", f" {len(members):,}", class_="muted")
-    picture = tag("div", _cells(members, named), class_="cells", role="img", aria_label=label)
+    drawn = _cells(members, named, names)
+    picture = tag("div", drawn, class_="cells", role="img", aria_label=label)
     return tag("div", tag("h3", title, count), picture, class_="group")
 
 
-def _cells(members: Iterable[tuple[Look, str]], named: int) -> Iterator[Markup]:
-    """Yield the cells, those of the same look together, so that each needs few characters."""
+def _cells(members: Iterable[tuple[Look, str]], named: int, names: Room) -> Iterator[Markup]:
+    """Yield the cells, those that look the same together, so that each needs few characters."""
     places = enumerate(members)
-    for look, run in groupby(places, lambda place: place[1][0]):
-        if look is ONLINE:
+    for css, run in groupby(places, lambda place: place[1][0].css):
+        if css == ONLINE.css:
             yield Markup("<i></i>" * len(list(run)))
             continue
-        titles = (shortened(i, 80) if place < named else None for place, (_, i) in run)
-        found = [tag("b", look.glyph, title=title) for title in titles]
-        yield tag("span", found, class_=f"s-{look.css}")
+        found = [_cell(look, i if place < named else None, names) for place, (look, i) in run]
+        yield tag("span", found, class_=f"s-{css}")
+
+
+def _cell(look: Look, bucket_id: str | None, names: Room) -> Markup:
+    plain = tag("b", look.glyph)
+    if bucket_id is None:
+        return plain
+    named = tag("b", look.glyph, title=shortened(bucket_id, 80))
+    return named if names.take(named) else plain

@@ -11,7 +11,7 @@ from flashback_async.pages.look import static_text
 from flashback_async.pages.report.findings import find
 from flashback_async.pages.report.head import contents, figures, headline, more, tone
 from flashback_async.pages.report.history import history as history_sections
-from flashback_async.pages.report.markup import Markup, tag
+from flashback_async.pages.report.markup import Markup, size, tag
 from flashback_async.pages.report.now import cells, regions
 from flashback_async.pages.report.phrases import minute
 from flashback_async.pages.report.problems import problems
@@ -20,6 +20,10 @@ from flashback_async.pages.report.uptime import Uptime
 if TYPE_CHECKING:
     from flashback_async.history import NodeDay
 
+# What a report without history takes at most, unless its cells are more than these.
+_MOST, _CELLS = 400 * 1024, 5_000
+_CELL = 10  # bytes of a further one
+_FRAMES = 4_096  # bytes that the sections of what is wrong take beside their rows and lists
 # Nothing may run, and nothing may be fetched, whatever a name from the API holds.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -55,16 +59,17 @@ def make_report(
         uptime.add(day, rows)
     found = find(outcomes)
     title = headline(found)
-    body = [
+    above = [
         _header(title, more(found), now, tone(found).css),
         figures(found),
         contents(found, has_history=uptime is not None),
-        *problems(found, now),
-        regions(found),
-        *(history_sections(uptime) if uptime is not None else ()),
-        cells(found),
     ]
-    return _page(title, body)
+    by_region, all_cells = regions(found), cells(found)
+    around = size(_page(title, [*above, by_region, all_cells]))
+    room = _MOST + _CELL * max(0, found.total - _CELLS) - _FRAMES - around
+    wrong = problems(found, now, room)
+    past = history_sections(uptime) if uptime is not None else ()
+    return _page(title, [*above, *wrong, by_region, *past, all_cells])
 
 
 def _header(title: str, more: str, now: datetime, css: str) -> Markup:

@@ -186,8 +186,8 @@ class Uptime:
         # This loop runs for each of millions of rows, so it does nothing but sort them.
         for row in rows:
             bucket_id, ip, region, uptime = row.bucket_id, row.ip, row.region, row.uptime_percent
-            if uptime is not None and not math.isfinite(uptime):
-                uptime = None
+            if uptime is not None and not 0.0 <= uptime <= 100.0:
+                uptime = _bounded(uptime)
             key: _NodeKey = (ip, region, "", 0)
             if ip is None:
                 key = (ip, region, bucket_id, row.place)
@@ -208,7 +208,7 @@ class Uptime:
     def _add_day(self, bucket_id: str, place: int, uptime: float | None) -> None:
         values = self._buckets.setdefault(bucket_id, array("d"))
         values.extend([_NO_REPORT] * (place - len(values)))
-        values.append(_NO_REPORT if uptime is None else max(uptime, 0.0))
+        values.append(_NO_REPORT if uptime is None else uptime)
 
     def _bucket(self, bucket_id: str, mean: float | None) -> BucketUptime:
         days = _days(self._buckets[bucket_id])
@@ -217,6 +217,11 @@ class Uptime:
         below = sum(value < LOW for value, _ in reported)
         worst = min(reported)[1] if reported else None
         return BucketUptime(bucket_id, days, mean, len(reported), below, worst)
+
+
+def _bounded(uptime: float) -> float | None:
+    """Return the nearest of 0 and 100; None if it is no number, or infinite."""
+    return min(max(uptime, 0.0), 100.0) if math.isfinite(uptime) else None
 
 
 def _days(values: Iterable[float]) -> list[float | None]:

@@ -259,6 +259,82 @@ with open(sys.argv[1], "r+b") as file:
 """
 
 
+def test_a_database_with_two_names_is_read_and_not_written_to(tmp_path):
+    path, other = tmp_path / "history", tmp_path / "other"
+    keep(path, "sqlite", 1)
+    os.link(path, other)
+    before = contents(tmp_path)
+    for name in (path, other):
+        with pytest.raises(ConfigurationError, match=f"{name.name}' has another name, a hard link"):
+            keep(name, "sqlite", 2)
+    assert contents(tmp_path) == before
+    assert history_status(other).days == [day(1)]
+    other.unlink()
+    keep(path, "sqlite", 2)
+    assert history_status(path).days == [day(1), day(2)]
+
+
+@needs_posix
+@forms
+def test_links_that_lead_in_a_circle_are_refused_and_leave_no_lock(tmp_path, form):
+    path = tmp_path / "history"
+    path.symlink_to(path.name)
+    with pytest.raises(ConfigurationError, match="history' cannot be opened: "):
+        keep(path, form, 1)
+    with pytest.raises(ConfigurationError, match="history' cannot be opened: "):
+        history_status(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def change_database(path, statement):
+    keep(path, "sqlite", 1)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+        database.commit()
+
+
+def change_table(path, change):
+    keep(path, "parquet", 1)
+    file = path / "day=2026-01-01" / "nodes.parquet"
+    with pq.ParquetFile(file) as opened:
+        table = opened.read()
+    pq.write_table(change(table), file)
+
+
+def rename_a_column(table):
+    names = [name.replace("provider", "supplier") for name in table.column_names]
+    return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+
+
+def set_a_time_past_the_year_9999(table):
+    place = table.column_names.index("last_updated")
+    times = pa.array([2**62] * len(table), pa.timestamp("us", tz="UTC"))
+    return table.set_column(place, "last_updated", times)
+
+
+def keep_at_a_time_without_a_zone(table):
+    about = table.schema.metadata[b"flashback_history"]
+    return table.replace_schema_metadata({"flashback_history": about.replace(b'Z"', b'"')})
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        (change_database, "UPDATE days SET kept_at = rtrim(kept_at, 'Z')"),
+        (change_database, "UPDATE node_days SET last_updated = rtrim(last_updated, 'Z')"),
+        (change_table, keep_at_a_time_without_a_zone),
+        (change_table, rename_a_column),
+        (change_table, set_a_time_past_the_year_9999),
+    ],
+)
+def test_a_history_with_a_value_that_no_export_writes_is_damaged(tmp_path, change, how):
+    path = tmp_path / "history"
+    change(path, how)
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        history_status(path)
+        list(read_history(path))
+
+
 @needs_posix
 def test_reading_in_the_same_process_leaves_the_locks_of_an_export_alone(tmp_path):
     path = tmp_path / "history"

@@ -323,6 +323,67 @@ def test_five_thousand_buckets_are_less_than_400_kib(kind):
         assert {bucket_id(n) for n in range(0, 5_000, 7)} <= set(re.findall(r"[\w-]{36}", text))
 
 
+def wide(name, number):
+    """Return an id that takes many bytes."""
+    return f"{number:04}{name * 252}"
+
+
+@pytest.mark.parametrize(
+    ("ids", "states", "region"),
+    [
+        pytest.param("", ["OFFLINE", "DISCONNECTED"] * 3, "us-east-1", id="many nodes"),
+        pytest.param("", ["MAINTENANCE", "DRAINING", "UPGRADING"], "us-east-1", id="other states"),
+        pytest.param("&", ["OFFLINE"] * 3, "us-east-1", id="escaped ids"),
+        pytest.param("𝄞", ["OFFLINE"] * 3, "us-east-1", id="ids of many bytes"),
+        pytest.param('"', ['"' * 200 + str(n) for n in range(8)], "", id="everything"),
+    ],
+)
+def test_five_thousand_buckets_are_less_than_400_kib_whatever_the_api_sent(ids, states, region):
+    turned = [states[n:] + states[:n] for n in range(len(states))]
+    outcomes = [
+        bucket(
+            wide(ids, n) if ids else bucket_id(n),
+            *turned[n % len(turned)],
+            region=region or '"' * 200 + str(n),
+        )
+        for n in range(5_000)
+    ]
+    text = make_report(outcomes, asked_at=NOW)
+    assert 300 * 1024 < len(text.encode()) < LIMIT, "and the room is used"
+    found = section(parsed(text), "problems")
+    assert rows(found.all("table")[0])[0].one("th").text, "the worst have details"
+    assert named_and_left(found) == 5_000
+
+
+@pytest.mark.parametrize("name", ["&", "𝄞"])
+def test_many_reasons_and_problems_share_the_room(name):
+    outcomes = [bucket(wide(name, n), "OFFLINE", "ONLINE") for n in range(2_500)]
+    outcomes += [
+        silent(wide(name, n), RequestTimeoutError(f"{n % 99}{name * 300}"))
+        for n in range(2_500, 5_000)
+    ]
+    text = make_report(outcomes, asked_at=NOW)
+    assert len(text.encode()) < LIMIT
+    page = parsed(text)
+    for wrong in ("problems", "silent"):
+        assert named_and_left(section(page, wrong)) == 2_500
+        assert section(page, wrong).all("p", "ids")
+
+
+def named_and_left(found):
+    """Return how many buckets have a row, are listed, or are counted as left out."""
+    with_row = sum(len(rows(table)) for table in found.all("table"))
+    listed = left = 0
+    for part in found.all("p"):
+        ids, number = re.fullmatch(
+            r"(.*?)(?:(?:; and |And )?([\d,]+) more, not listed here\.?)?", part.text
+        ).groups()
+        left += int((number or "0").replace(",", ""))
+        if ids and part.attributes.get("class") == "ids":
+            listed += ids.count(", ") + 1
+    return with_row + listed + left
+
+
 def test_what_has_no_room_is_counted():
     long = "b" * 200
     page = report(silent(f"{long}{n:04}", RequestTimeoutError("no answer")) for n in range(5_000))

@@ -91,6 +91,16 @@ def test_what_is_no_number_is_no_report(value):
     assert found.days == [None]
 
 
+@pytest.mark.parametrize(("value", "shown"), [(1e308, 100.0), (150.0, 100.0), (-1e308, 0.0)])
+def test_what_is_beyond_the_range_counts_as_its_nearest_end(value, shown):
+    rows = [node_day("a", FIRST, value, place, ip=None) for place in range(2)]
+    uptime = read([(FIRST, rows), (FIRST + DAY, [node_day("a", FIRST + DAY, value)])])
+    (found,) = uptime.worst_buckets()
+    assert (found.days, found.mean) == ([shown, shown], shown)
+    assert uptime.regions["us-east-1"].mean == shown
+    assert {(node.mean, node.worst) for node in uptime.worst_nodes()} == {(shown, shown)}
+
+
 @pytest.mark.parametrize("second", [FIRST, FIRST - DAY, date.min])
 def test_days_out_of_order_are_refused(second):
     uptime = read([(FIRST, [])])
