@@ -1,4 +1,4 @@
-"""Requests under way for a cache, each for one key or a list of them, and who waits for them."""
+"""Calls under way for a cache, each for one key or a list of them, and who waits for them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Flight:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start the request, in no caller's context."""
+        """Start the call, in no caller's context."""
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(work, context=contextvars.Context())
 
@@ -74,7 +74,7 @@ class Flight:
         return not (self._waits or self.is_refresh or self.has_landed)
 
     def cancel(self) -> None:
-        """Cancel the request."""
+        """Cancel the call."""
         if self._task is not None:
             self._task.cancel()
 
@@ -114,7 +114,7 @@ class Wait:
         self.held_up: set[Flight] = set()
         self._missing: dict[Flight, set[Place]] = {}
         for place, flight in wanted.items():
-            if not flight.has_landed:
+            if not flight.has_landed and place not in flight.answers:
                 self._missing.setdefault(flight, set()).add(place)
         self.left = set(self._missing)
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
