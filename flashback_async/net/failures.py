@@ -173,6 +173,12 @@ def unasked(start: bytes, secret: Secret) -> NoAnswer:
     return NoAnswer(errors.ProtocolError(text))
 
 
+def begun_unasked() -> NoAnswer:
+    """Return the failure of a request that was not sent, because the start of an answer came."""
+    text = "the server began to answer before it was asked"
+    return NoAnswer(errors.ConnectionLostError(text), Retry.TRANSIENT)
+
+
 def _sample(start: bytes, secret: Secret) -> str:
     return ascii(redact(start.decode("latin-1"), secret)[:32])
 

@@ -110,6 +110,8 @@ class Wire(asyncio.Protocol):
         reader.expect(self._attempt, self._secret)
         reply = reader.feed(self._unasked) or reader.end()
         reader.close()
+        if reply is None:
+            return failures.begun_unasked()
         if isinstance(reply, Response) and (reply.status >= 500 or reply.status in (408, 429)):
             return reply
         return failures.unasked(self._unasked, self._secret)

@@ -315,6 +315,15 @@ async def test_a_server_that_is_full_may_say_so_before_it_is_asked(status, form,
 
 
 @pytest.mark.parametrize("turn", [0, 2])
+@pytest.mark.parametrize("end", [12, -6, -2])
+async def test_a_refusal_that_arrives_in_parts_may_be_another_one_next_time(end, turn):
+    reply = await greeted((REFUSALS["framed"] % b"503 Full")[:end], turn)
+    assert type(reply.error) is ConnectionLostError
+    assert "before it was asked" in str(reply.error)
+    assert reply.retry is Retry.TRANSIENT
+
+
+@pytest.mark.parametrize("turn", [0, 2])
 @pytest.mark.parametrize("status", [b"200 OK", b"302 Found", b"401 No", b"403 No", b"404 No"])
 async def test_what_is_about_a_request_is_refused_before_there_is_one(status, turn):
     reply = await greeted(REFUSALS["framed"] % status, turn)
