@@ -196,7 +196,7 @@ async def test_a_deadline_fails_what_is_left(sandbox, cluster):
 
 @pytest.mark.slow
 async def test_a_deadline_ends_a_paced_run_too(sandbox, cluster):
-    run = on_cluster(cluster, iter(sandbox.bucket_ids), rate=20, deadline=0.75)
+    run = on_cluster(cluster, iter(sandbox.bucket_ids), rate=5, deadline=3)
     outcomes = await outcomes_of(run)
     assert complete(outcomes, sandbox.bucket_ids)
     assert 5 <= sum(o.ok for o in outcomes) <= 20
