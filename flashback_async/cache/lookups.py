@@ -26,8 +26,6 @@ from flashback_async.errors import (
 )
 
 Result: TypeAlias = Cached[Any] | FlashbackError
-
-
 Receive: TypeAlias = Callable[[Answers], None]
 
 

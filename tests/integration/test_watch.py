@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import sys
 import time
 from collections import Counter
@@ -163,13 +162,15 @@ async def _lines_until_killed(sandbox, state, count, again, churn):
             lines.append(line[:-1])
 
     reading = asyncio.create_task(read())
-    async with asyncio.timeout(60):
-        while not are_enough():
-            churn()
-            await asyncio.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    await reading
-    await process.wait()
+    try:
+        async with asyncio.timeout(60):
+            while not are_enough():
+                churn()
+                await asyncio.sleep(0.1)
+    finally:
+        process.kill()
+        await reading
+        await process.wait()
     return lines
 
 
@@ -190,7 +191,7 @@ async def test_over_kills_the_changes_of_each_node_are_a_chain(tmp_path):
         last = b""
         for kill in range(10):
             count = 2 + kill % 3 if kill else 8
-            # What was handed out and not done comes again, or else this does not end.
+            # What was handed out and not done comes again, or else the time is up.
             lines = await _lines_until_killed(sandbox, tmp_path / "state", count, last, churn)
             last = lines[-1]
             for change in map(json.loads, lines):

@@ -381,7 +381,7 @@ async def test_a_list_is_cancelled_when_nobody_waits_for_any_key_of_it(made):
     assert bench.script.under_way == 0
 
 
-async def halved(made, **policy):
+def halved(made, **policy):
     """Return a cache whose API refuses lists with "x", and answers for half of one slowly."""
     api, cache, bench = made(policy=policy)
     api.forbidden, api.slow = "x", 0.5
@@ -389,7 +389,7 @@ async def halved(made, **policy):
 
 
 async def test_each_value_of_a_halved_list_has_its_own_age(made):
-    api, cache, _, ids = await halved(made, fresh=1.0, stale=0.0)
+    api, cache, _, ids = halved(made, fresh=1.0, stale=0.0)
     report = await cache.bucket_stats.lookup_many(ids)
     assert isinstance(report.failed["x"], PermissionDeniedError)
     # The half with "x" is refused after half a second, and so is "x" alone after that.
@@ -404,7 +404,7 @@ async def test_each_value_of_a_halved_list_has_its_own_age(made):
 
 
 async def test_what_has_arrived_of_a_halved_list_is_not_lost_at_the_deadline(made):
-    api, cache, _, ids = await halved(made)
+    api, cache, _, ids = halved(made)
     report = await cache.bucket_stats.get_many(ids, deadline=0.3)
     assert list(report.succeeded) == ["a", "b"]
     assert all(isinstance(e, DeadlineExceededError) for e in report.failed.values())
@@ -415,7 +415,7 @@ async def test_what_has_arrived_of_a_halved_list_is_not_lost_at_the_deadline(mad
 
 
 async def test_who_waits_for_a_key_of_a_list_waits_no_longer_than_for_its_answer(made):
-    _, cache, bench, ids = await halved(made)
+    _, cache, bench, ids = halved(made)
     page = asyncio.create_task(cache.bucket_stats.get_many(ids))
     await sleep(0.005)
     began = now()
@@ -430,7 +430,7 @@ async def test_who_waits_for_a_key_of_a_list_waits_no_longer_than_for_its_answer
 
 
 async def test_who_has_the_answer_for_a_key_does_not_keep_the_rest_of_the_list_going(made):
-    _, cache, bench, ids = await halved(made)
+    _, cache, bench, ids = halved(made)
     page = asyncio.create_task(cache.bucket_stats.get_many(ids))
     await sleep(0.005)
     one = asyncio.create_task(cache.bucket_stats.get("b"))
@@ -444,7 +444,7 @@ async def test_who_has_the_answer_for_a_key_does_not_keep_the_rest_of_the_list_g
 
 
 async def test_a_rejected_token_in_a_part_of_a_list_clears_the_cache(made):
-    api, cache, _, ids = await halved(made)
+    api, cache, _, ids = halved(made)
     page = asyncio.create_task(cache.bucket_stats.get_many(ids))
     await sleep(0.1)
     assert cache.stats.entries == 2
